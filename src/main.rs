@@ -1,0 +1,3 @@
+//! The `archfan` command.
+
+fn main() {}
