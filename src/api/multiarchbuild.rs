@@ -59,7 +59,7 @@ use super::tekton::{Metadata, ParamValue};
         }
     ])
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct MultiArchBuildSpec {
     /// The params that this build takes, declared as a Task declares them. An embedded build may leave them out: then every
     /// param of the pipeline task is there by its name.
@@ -114,7 +114,7 @@ pub struct MultiArchBuildSpec {
 
 /// A param, declared.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ParamSpec {
     /// Its name.
     #[schemars(length(min = 1))]
@@ -163,7 +163,7 @@ impl ParamType {
 
 /// One key of an object param.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PropertySpec {
     /// Its type: always string.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -216,7 +216,7 @@ impl JsonSchema for PlatformEntry {
 
 /// A reference to a Task.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TaskRef {
     /// Name of a Task in the namespace of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -237,7 +237,7 @@ pub struct TaskRef {
 
 /// A named argument.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ParamArgument {
     /// Name of the param.
     #[schemars(length(min = 1))]
@@ -249,7 +249,7 @@ pub struct ParamArgument {
 
 /// One task of a chain.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ChainTask {
     /// Its name, by which later tasks read its results: "$(tasks.NAME.results.RESULT)".
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(min = 1, max = 63))]
@@ -281,7 +281,7 @@ pub struct ChainTask {
 
 /// A condition on a task of a chain.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WhenExpression {
     /// The text that is looked for.
     pub input: String,
@@ -306,7 +306,7 @@ pub enum WhenOperator {
 
 /// A workspace, declared.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkspaceDeclaration {
     /// Its name.
     #[schemars(length(min = 1))]
@@ -327,7 +327,7 @@ pub struct WorkspaceDeclaration {
 
 /// Which workspace of the build a task takes.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkspaceMapping {
     /// Name of the workspace in the task.
     #[schemars(length(min = 1))]
@@ -342,7 +342,7 @@ pub struct WorkspaceMapping {
 
 /// What every TaskRun gets.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TaskRunTemplate {
     /// Service account, instead of the one of the pipeline run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -359,7 +359,7 @@ pub struct TaskRunTemplate {
 /// What the TaskRuns of one platform, or of one task, get. An entry without platform speaks of all platforms, one without
 /// taskName of all tasks.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct TaskRunSpecEntry {
     /// The platform that this entry is for, as in platforms; every platform if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,7 +412,7 @@ struct MetadataSchema {
 
 /// Tekton's pod template (Tekton `pkg/apis/pipeline/pod/template.go`), every field of it.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
     /// Labels that a node must have. kubernetes.io/os and kubernetes.io/arch are added for the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -490,7 +490,7 @@ pub struct PodTemplate {
 
 /// How platforms are run.
 #[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Strategy {
     /// Whether the other platforms are cancelled as soon as a required one has finally failed.
     #[serde(default = "yes")]
@@ -526,7 +526,7 @@ impl Default for Strategy {
 
 /// The image index.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Index {
     /// Where the index is pushed: registry, repository and tag.
     #[schemars(length(min = 1))]
@@ -583,7 +583,7 @@ pub enum IndexSource {
 
 /// Which results name an image.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct IndexResults {
     /// The result with the image's reference; IMAGE_URL if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -595,7 +595,7 @@ pub struct IndexResults {
 
 /// Where archives are.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct IndexArchives {
     /// The workspace they are on.
     #[schemars(length(min = 1))]

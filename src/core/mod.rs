@@ -6,8 +6,11 @@
 pub mod duration;
 pub mod names;
 pub mod nearest;
+pub mod params;
 pub mod path;
+pub mod placement;
 pub mod platform;
 pub mod problem;
+pub mod request;
 pub mod shape;
 pub mod variables;

@@ -1,0 +1,249 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A run with an embedded spec, and whatever else the test puts into the run's own spec.
+pub(crate) fn run_with(build: &Value, spec: Value) -> CustomRun {
+    let mut spec = spec;
+    spec["customSpec"] =
+        json!({"apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild", "spec": build});
+    serde_json::from_value(json!({
+        "apiVersion": "tekton.dev/v1beta1",
+        "kind": "CustomRun",
+        "metadata": {
+            "name": "app-build", "namespace": "ci", "uid": "uid-run", "generation": 1,
+            "labels": {"tekton.dev/pipelineRun": "app", "tekton.dev/pipelineTask": "build"},
+            "ownerReferences": [{"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "app", "uid": "uid-pr", "controller": true}],
+        },
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn parse(build: &Value, spec: Value) -> Result<Request, Vec<String>> {
+    let run = run_with(build, spec);
+    let root = Path::root("customSpec.spec");
+    let spec = &run.spec.custom_spec.as_ref().unwrap().spec;
+    let input = Input { run: &run, spec, root: &root, default_timeout: Some(Duration::from_secs(3600)) };
+    Request::parse(input)
+        .map_err(|problems| problems.iter().map(|problem| format!("{} {problem}", problem.reason)).collect())
+}
+
+fn problems(build: &Value, spec: Value) -> Vec<String> {
+    parse(build, spec).expect_err("this must not be accepted")
+}
+
+#[test]
+fn reads_the_smallest_build() {
+    let request =
+        parse(&json!({"platforms": ["arm64", "linux/amd64"], "taskRef": {"name": "buildah"}}), json!({}))
+            .unwrap();
+    let platforms: Vec<String> = request.targets.iter().map(|target| target.platform.to_string()).collect();
+    assert_eq!(platforms, ["linux/arm64", "linux/amd64"], "the order is the author's");
+    assert!(request.targets.iter().all(|target| target.required && target.runs_on == target.platform));
+    assert_eq!(request.tasks.len(), 1);
+    assert_eq!(request.tasks[0].name, ONLY_TASK);
+    assert!(!request.chained);
+    assert!(request.strategy.fail_fast);
+    assert_eq!(request.strategy.max_parallel, None);
+    assert_eq!(request.timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(request.index, None);
+    assert_eq!(request.context.pipeline_run, "app");
+}
+
+#[test]
+fn spreads_platforms_from_params() {
+    let request = parse(
+        &json!({
+            "params": [{"name": "archs", "type": "array"}],
+            "platforms": ["$(params.archs[*])", {"platform": "linux/riscv64", "required": false, "runsOn": "linux/amd64"}],
+            "taskRef": {"name": "x"},
+        }),
+        json!({"params": [{"name": "archs", "value": ["amd64", "aarch64", "linux/arm/v7"]}]}),
+    )
+    .unwrap();
+    let platforms: Vec<String> = request.targets.iter().map(|target| target.platform.to_string()).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]);
+    assert_eq!(
+        (request.targets[3].required, request.targets[3].runs_on.to_string().as_str()),
+        (false, "linux/amd64")
+    );
+}
+
+#[test]
+fn each_bad_platform_is_named() {
+    let found = problems(
+        &json!({
+            "platforms": ["linux/amd64", "x86_64", "linux/amd65", 7, {"platform": "arm64", "runOn": "amd64"}, {"required": true}, "$(params.nope)"],
+            "taskRef": {"name": "x"},
+        }),
+        json!({}),
+    );
+    let expected = [
+        r#"DuplicatePlatform customSpec.spec.platforms[1]: "x86_64" is linux/amd64, which is listed already as "linux/amd64"; list each platform once"#,
+        r#"InvalidPlatform customSpec.spec.platforms[2]: "linux/amd65" is no platform: "amd65" is no architecture; did you mean "amd64"?"#,
+        r#"InvalidPlatform customSpec.spec.platforms[3]: 7 is no platform; write a string like "linux/arm64", or an object with platform, required and runsOn"#,
+        "UnknownField customSpec.spec.platforms[4].runOn: unknown field; did you mean runsOn?",
+        "InvalidField customSpec.spec.platforms[5]: platform is missing; it is required here",
+        "UnknownVariable customSpec.spec.platforms[6]: $(params.nope) is not known; the run has no params; give the pipeline task one of that name",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_empty_spec_and_no_platform_have_reasons_of_their_own() {
+    assert!(problems(&json!({}), json!({}))[0].starts_with("EmptySpec customSpec.spec: "));
+    assert!(problems(&Value::Null, json!({}))[0].starts_with("EmptySpec "));
+    for build in [
+        json!({"taskRef": {"name": "x"}}),
+        json!({"platforms": [], "taskRef": {"name": "x"}}),
+        json!({"platforms": ["$(params.none[*])"], "taskRef": {"name": "x"}}),
+    ] {
+        let found = problems(&build, json!({"params": [{"name": "none", "value": []}]}));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("NoPlatforms customSpec.spec.platforms: "), "{found:?}");
+    }
+}
+
+#[test]
+fn exactly_one_thing_is_built() {
+    let platforms = json!(["linux/amd64"]);
+    for (build, expected) in [
+        (json!({}), "NoTask customSpec.spec: nothing says what to build"),
+        (
+            json!({"taskRef": {"name": "x"}, "taskSpec": {}}),
+            "AmbiguousTask customSpec.spec: taskRef and taskSpec are all set",
+        ),
+        (json!({"taskRef": {}}), "NoTask customSpec.spec.taskRef: neither name nor resolver is set"),
+        (
+            json!({"taskRef": {"name": "x", "resolver": "git"}}),
+            "NoTask customSpec.spec.taskRef: name and resolver are both set",
+        ),
+        (
+            json!({"taskRef": {"name": "x", "kind": "ClusterTask"}}),
+            "NoTask customSpec.spec.taskRef: kind ClusterTask is gone",
+        ),
+        (
+            json!({"taskRef": {"name": "x", "params": [{"name": "a", "value": "b"}]}}),
+            "NoTask customSpec.spec.taskRef: params are for resolvers",
+        ),
+        (
+            json!({"tasks": [{"name": "a"}]}),
+            "NoTask customSpec.spec.tasks[0]: nothing says what this task runs",
+        ),
+        (
+            json!({"tasks": [{"name": "a", "taskSpec": {}}, {"name": "a", "taskRef": {"name": "x"}}]}),
+            "InvalidField customSpec.spec.tasks[1].name: another task is called \"a\"",
+        ),
+        (
+            json!({"tasks": [{"name": "A b", "taskSpec": {}}]}),
+            "InvalidField customSpec.spec.tasks[0].name: \"A b\" is no name",
+        ),
+    ] {
+        let mut build = build;
+        build["platforms"] = platforms.clone();
+        let found = problems(&build, json!({}));
+        assert!(found[0].starts_with(expected), "{build}\n{found:#?}");
+        assert_eq!(found.len(), 1, "{build}\n{found:#?}");
+    }
+}
+
+#[test]
+fn every_problem_is_found_at_once() {
+    let found = problems(
+        &json!({
+            "platforms": ["linux/amd65"],
+            "platfroms": [],
+            "params": [{"name": "image"}],
+            "workspaces": [{"name": "source"}],
+            "taskRunSpecs": [{"platform": "arm46"}, {"taskName": "x"}],
+            "strategy": {"pendingTimeout": "10"},
+            "index": {"image": "docker://x/y", "tags": ["-a"], "workspaces": [{"name": "auth"}], "archives": {"workspace": "images", "path": "../x.tar"}},
+        }),
+        json!({"timeout": "1 hour", "retries": -2, "status": "Paused", "workspaces": [{"name": "sources", "emptyDir": {}}]}),
+    );
+    for part in [
+        "UnknownField customSpec.spec.platfroms",
+        "MissingParam spec.params",
+        "InvalidPlatform customSpec.spec.platforms[0]",
+        "NoTask customSpec.spec:",
+        "InvalidPlatform customSpec.spec.taskRunSpecs[0].platform",
+        "InvalidField customSpec.spec.taskRunSpecs[1].taskName",
+        "InvalidField customSpec.spec.strategy.pendingTimeout",
+        "MissingWorkspace spec.workspaces: the workspace \"source\" is not bound; did you mean it by \"sources\"?",
+        "UnknownWorkspace spec.workspaces[sources]",
+        "InvalidField customSpec.spec.index.image",
+        "InvalidField customSpec.spec.index.tags[0]",
+        "InvalidField customSpec.spec.index.workspaces[0].name",
+        "UnknownWorkspace customSpec.spec.index.workspaces[0]",
+        "UnknownWorkspace customSpec.spec.index.archives.workspace",
+        "InvalidField customSpec.spec.index.archives.path",
+        "InvalidRun spec.timeout",
+        "InvalidRun spec.retries",
+        "InvalidRun spec.status",
+    ] {
+        assert!(found.iter().any(|line| line.starts_with(part)), "missing {part} in {found:#?}");
+    }
+    assert_eq!(found.len(), 18, "{found:#?}");
+}
+
+#[test]
+fn workspaces_go_to_builds_or_to_the_index() {
+    let spec = json!({"workspaces": [
+        {"name": "source", "persistentVolumeClaim": {"claimName": "shared"}},
+        {"name": "auth", "secret": {"secretName": "login"}},
+    ]});
+    let index = json!({"image": "r/app:v1", "workspaces": [{"name": "dockerconfig", "workspace": "auth"}]});
+    let request =
+        parse(&json!({"platforms": ["amd64"], "taskRef": {"name": "x"}, "index": index}), spec.clone())
+            .unwrap();
+    let by_default = |request: &Request| -> Vec<String> {
+        request.workspaces.iter().filter(|w| w.by_default).map(|w| w.name.clone()).collect()
+    };
+    assert_eq!(by_default(&request), ["source"], "what the index takes, builds do not, unless declared");
+    let request = parse(
+        &json!({"platforms": ["amd64"], "taskRef": {"name": "x"}, "index": index,
+            "workspaces": [{"name": "source"}, {"name": "auth"}, {"name": "cache", "optional": true}]}),
+        spec,
+    )
+    .unwrap();
+    assert_eq!(by_default(&request), ["source", "auth", "cache"]);
+    assert_eq!(request.workspace("cache").unwrap().binding, None);
+}
+
+#[test]
+fn the_index_knows_where_images_are() {
+    let build =
+        |index: Value| json!({"platforms": ["amd64", "arm64"], "taskRef": {"name": "x"}, "index": index});
+    let source = |index: Value| {
+        parse(&build(index), json!({"params": [{"name": "IMAGE", "value": "r/app:v1"}], "workspaces": [{"name": "images", "emptyDir": {}}]}))
+            .map(|request| request.index.unwrap())
+    };
+    let index = source(json!({"image": "$(params.IMAGE)", "tags": ["latest"]})).unwrap();
+    assert_eq!(index.image, "r/app:v1");
+    assert_eq!(index.source, Source::Results { url: "IMAGE_URL".into(), digest: "IMAGE_DIGEST".into() });
+    let index = source(json!({"image": "r/app:v1", "results": {"digest": "D"}})).unwrap();
+    assert_eq!(index.source, Source::Results { url: "IMAGE_URL".into(), digest: "D".into() });
+    let index = source(json!({"image": "r/app:v1", "archives": {"workspace": "images"}})).unwrap();
+    assert_eq!(index.source, Source::Archives { workspace: "images".into(), path: DEFAULT.into() });
+    for (index, part) in [
+        (
+            json!({"image": "r/app:v1", "source": "results", "archives": {"workspace": "images"}}),
+            "archives is set, but source is results",
+        ),
+        (json!({"image": "r/app:v1", "source": "archives"}), "does not say on which workspace"),
+        (json!({"image": "r/app:v1", "source": "archives", "results": {}}), "results is set, but"),
+        (
+            json!({"image": "r/app:v1", "archives": {"workspace": "images", "path": "image.tar"}}),
+            "the same file for every platform",
+        ),
+        (json!({"image": "r/app@sha256:00"}), "has a digest"),
+        (json!({"image": "app:v1"}), "names no registry"),
+        (json!({"image": "r/app v1"}), "has characters"),
+    ] {
+        let found = source(index.clone()).expect_err("must be refused");
+        assert!(found.len() == 1 && found[0].contains(part), "{index}: {found:?}");
+    }
+}
+
+const DEFAULT: &str = "$(platform.machine).tar";
