@@ -37,19 +37,27 @@ pub struct Layer<'a> {
 /// # Errors
 /// A selector that asks for another operating system or architecture: both are named.
 pub fn place(layers: &[Layer<'_>], platform: &Platform) -> Result<Value, Problem> {
-    let mut merged = Map::new();
     for layer in layers {
         if let Some(place) = &layer.place {
             contradiction(layer.template, platform, place)?;
         }
+    }
+    let mut merged = merge(layers);
+    demand(&mut merged, platform);
+    Ok(Value::Object(merged))
+}
+
+/// Merges pod templates, lowest layer first.
+pub fn merge(layers: &[Layer<'_>]) -> Map<String, Value> {
+    let mut merged = Map::new();
+    for layer in layers {
         if let Value::Object(template) = layer.template {
             for (field, value) in template {
                 merge_field(&mut merged, field, value);
             }
         }
     }
-    demand(&mut merged, platform);
-    Ok(Value::Object(merged))
+    merged
 }
 
 /// Merges one field of a pod template over what is there.

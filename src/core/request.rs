@@ -624,4 +624,4 @@ fn is_dns_label(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -24,7 +24,7 @@ fn parse(build: &Value, spec: Value) -> Result<Request, Vec<String>> {
     let run = run_with(build, spec);
     let root = Path::root("customSpec.spec");
     let spec = &run.spec.custom_spec.as_ref().unwrap().spec;
-    let input = Input { run: &run, spec, root: &root, default_timeout: Some(Duration::from_secs(3600)) };
+    let input = Input { run: &run, spec, root: &root, default_timeout: Some(Duration::from_hours(1)) };
     Request::parse(input)
         .map_err(|problems| problems.iter().map(|problem| format!("{} {problem}", problem.reason)).collect())
 }
@@ -46,7 +46,7 @@ fn reads_the_smallest_build() {
     assert!(!request.chained);
     assert!(request.strategy.fail_fast);
     assert_eq!(request.strategy.max_parallel, None);
-    assert_eq!(request.timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(request.timeout, Some(Duration::from_hours(1)));
     assert_eq!(request.index, None);
     assert_eq!(request.context.pipeline_run, "app");
 }
