@@ -19,3 +19,4 @@ pub mod request;
 pub mod settings;
 pub mod shape;
 pub mod variables;
+pub mod workspaces;
