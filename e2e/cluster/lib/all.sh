@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# Everything a command of the cluster may need, and the list of the cluster's parts. Sourced.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+for archfan_file in packages gobuild images machine network pki cgroups binfmt; do
+  # shellcheck source=/dev/null
+  source "$CLUSTER_DIR/lib/$archfan_file.sh"
+done
+for archfan_file in "$CLUSTER_DIR"/parts/*.sh; do
+  # shellcheck source=/dev/null
+  source "$archfan_file"
+done
+unset archfan_file
+
+# Each part: NAME WHERE. NAME_health, NAME_version and NAME_address (with - as _) are in parts/; WHERE is the machine,
+# handed to them, or `pod`.
+PARTS=(
+  "etcd control"
+  "kube-apiserver control"
+  "kube-controller-manager control"
+  "kube-scheduler control"
+  "registry control"
+  "git control"
+  "glusterd control"
+  "containerd node-amd64"
+  "kubelet node-amd64"
+  "kube-proxy node-amd64"
+  "shared-volume node-amd64"
+  "containerd node-arm64"
+  "kubelet node-arm64"
+  "kube-proxy node-arm64"
+  "shared-volume node-arm64"
+  "volume-provisioner pod"
+  "tekton-controller pod"
+  "tekton-webhook pod"
+  "tekton-events pod"
+  "tekton-resolvers pod"
+)
+
+# part FUNCTION "NAME WHERE": calls the part's function of that kind.
+part() {
+  local name=${2% *} where=${2#* }
+  "${name//-/_}_$1" "$where"
+}
+
+# kubectl, of the cluster's own version, with the cluster's kubeconfig unless another is asked for.
+kubectl() { KUBECONFIG=${ARCHFAN_KUBECONFIG:-$STATE_DIR/kubeconfig} "$(bin kubernetes kubectl)" --request-timeout=20s "$@"; }
+
+# external_cluster: succeeds when the caller has a cluster of his own with Tekton on it, which is then used.
+external_cluster() {
+  [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$STATE_DIR/kubeconfig" ]] || return 1
+  local client
+  client=$(command -v kubectl) || client=$(bin kubernetes kubectl)
+  [[ -x $client ]] || return 1
+  "$client" --request-timeout=20s get crd customruns.tekton.dev >/dev/null 2>&1
+}
+
+# take_lock: one `up` or `down` at a time.
+take_lock() {
+  mkdir -p "$(dirname "$LOCK_FILE")"
+  exec 9>"$LOCK_FILE"
+  if ! flock -n 9; then
+    say "another make cluster or cluster-down is at work: waiting for it"
+    flock 9
+  fi
+}

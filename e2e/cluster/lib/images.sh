@@ -1,0 +1,162 @@
+# shellcheck shell=bash
+# Images, put together without a container engine: a root file system for each architecture becomes one layer, and the
+# two manifests one index, kept in the cache as an OCI layout. Sourced after common.sh and gobuild.sh.
+
+ARCHES=(amd64 arm64)
+# Tekton's programs: those of its own pods are for amd64 nodes only, those that run in everyone's pods for both.
+TEKTON_CONTROLLERS=(controller webhook events resolvers)
+TEKTON_HELPERS=(entrypoint nop workingdirinit sidecarlogresults)
+
+crane() { "$(bin crane crane)" "$@"; }
+
+# debian_images: the images that are a folder under images/.
+debian_images() { find "$CLUSTER_DIR/images" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort; }
+
+# image_names: every image of the registry.
+image_names() {
+  debian_images
+  echo volume-provisioner
+  printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
+}
+
+# image_builds NAME: for an image that holds one Go program, the builds it comes from, one for each architecture it has,
+# as ARCH=BUILD; nothing for other images.
+image_builds() {
+  case $1 in
+    volume-provisioner) echo amd64=volume-provisioner ;;
+    tekton/*)
+      echo amd64=tekton
+      if [[ " ${TEKTON_HELPERS[*]} " == *" ${1#tekton/} "* ]]; then echo arm64=tekton-arm64; fi
+      ;;
+  esac
+}
+
+# program_base PROGRAM: the image beneath a program's.
+program_base() { if [[ $1 == resolvers ]]; then echo tini-git; else echo static; fi; }
+
+# image_key NAME: a hash of all that goes into an image.
+image_key() {
+  local inputs=() builds build
+  builds=$(image_builds "$1")
+  if [[ -n $builds ]]; then
+    for build in $builds; do inputs+=("$(build_dir "${build#*=}")"); done
+    hash_text "$(image_key "$(program_base "${1##*/}")")" "${inputs[@]##*/}"
+  else
+    mapfile -t inputs < <(find "$CLUSTER_DIR/images/$1" -type f | LC_ALL=C sort)
+    hash_of "${inputs[@]}" "$CLUSTER_DIR/lib/images.sh"
+  fi
+}
+
+# image_layout NAME: where the image's OCI layout lies in the cache, or will lie.
+image_layout() { echo "$CACHE_DIR/images/${1//\//-}-$(image_key "$1")"; }
+
+# rootfs_tar NAME ARCH: its root file system, packed.
+rootfs_tar() { echo "$CACHE_DIR/rootfs/$1-$2-$(image_key "$1").tar"; }
+
+rootfs_now() {
+  local name=$1 arch=$2 tar hooks=()
+  tar=$(rootfs_tar "$name" "$arch")
+  mkdir -p "$CACHE_DIR/rootfs"
+  if grep -qx base-files "$CLUSTER_DIR/images/$name/packages"; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
+  if [[ -x $CLUSTER_DIR/images/$name/finish ]]; then
+    hooks+=(--extract-hook="'$CLUSTER_DIR/images/$name/finish' \"\$1\" $arch")
+  fi
+  # In namespaces of its own: its mounts and processes go with it, however it ends.
+  unshare --mount --pid --fork --kill-child --mount-proc \
+    mmdebstrap --variant=extract --skip=output/dev --arch="$arch" --include="$(paste -sd, "$CLUSTER_DIR/images/$name/packages")" \
+    "${hooks[@]}" bookworm "$tar.tmp.tar"
+  mv "$tar.tmp.tar" "$tar"
+}
+
+# build_rootfs: the root file systems of all images of which no layout is there yet.
+build_rootfs() {
+  local name arch
+  for name in $(debian_images); do
+    [[ -d $(image_layout "$name") ]] && continue
+    for arch in "${ARCHES[@]}"; do
+      [[ -f $(rootfs_tar "$name" "$arch") ]] ||
+        step "rootfs-$name-$arch" "unpacking Debian packages for the image $name, $arch" rootfs_now "$name" "$arch"
+    done
+  done
+}
+
+# rootfs_child NAME ARCH REF: pushes the image of one architecture that consists of Debian packages.
+rootfs_child() {
+  local config=()
+  crane append --oci-empty-base -f "$(rootfs_tar "$1" "$2")" -t "$3"
+  if [[ -f $CLUSTER_DIR/images/$1/config ]]; then mapfile -t config <"$CLUSTER_DIR/images/$1/config"; fi
+  crane mutate --set-platform "linux/$2" "${config[@]}" -t "$3" "$3"
+}
+
+# program_child PROGRAM ARCH BUILD REF: pushes the image of one architecture that holds one program, where `ko` puts it.
+program_child() {
+  local dir
+  dir=$(mktemp -d)
+  mkdir "$dir/ko-app"
+  cp "$(bin "$3" "$1")" "$dir/ko-app/$1"
+  tar -C "$dir" --owner=0 --group=0 --mtime=@0 -cf "$dir/layer.tar" ko-app
+  crane append --platform "linux/$2" -b "$WORKSHOP/$(program_base "$1"):latest" -f "$dir/layer.tar" -t "$4"
+  rm -rf "$dir"
+  crane mutate --set-platform "linux/$2" --entrypoint="/ko-app/$1" -t "$4" "$4"
+}
+
+# image_children NAME REF: pushes the image of each architecture and prints their references.
+image_children() {
+  local builds build arch
+  builds=$(image_builds "$1")
+  if [[ -n $builds ]]; then
+    for build in $builds; do
+      arch=${build%%=*}
+      program_child "${1##*/}" "$arch" "${build#*=}" "$2-$arch" >&2
+      echo "$2-$arch"
+    done
+  else
+    for arch in "${ARCHES[@]}"; do
+      rootfs_child "$1" "$arch" "$2-$arch" >&2
+      echo "$2-$arch"
+    done
+  fi
+}
+
+# images_now NAME...: makes the layouts, by way of a registry that lives as long as this takes.
+images_now() {
+  local name arch ref layout children workshop
+  workshop=$(mktemp -d)
+  "$(bin crane crane)" registry serve --address=127.0.0.1:0 >"$workshop/log" 2>&1 &
+  # shellcheck disable=SC2064 # the values of now
+  trap "kill $!; rm -rf '$workshop'" EXIT
+  wait_for 10 "the registry in which images are put together" grep -o 'port [0-9]*' "$workshop/log"
+  WORKSHOP=127.0.0.1:$(grep -o 'port [0-9]*' "$workshop/log" | head -n 1 | cut -d' ' -f2)
+  for name in static tini-git "$@"; do
+    ref=$WORKSHOP/$name:latest
+    layout=$(image_layout "$name")
+    if [[ -d $layout ]]; then
+      crane push "$layout" "$ref"
+      continue
+    fi
+    image_children "$name" "$ref" >"$workshop/children"
+    mapfile -t children < <(sed 's/^/--manifest=/' "$workshop/children")
+    crane index append "${children[@]}" -t "$ref"
+    rm -rf "$layout.tmp"
+    mkdir -p "$CACHE_DIR/images"
+    crane pull --format=oci "$ref" "$layout.tmp"
+    mv "$layout.tmp" "$layout"
+    for arch in "${ARCHES[@]}"; do rm -f "$(rootfs_tar "$name" "$arch")"; done
+    echo "made $name"
+  done
+}
+
+# build_images: every image whose layout is not in the cache. The programs and root file systems must be there.
+build_images() {
+  local name missing=()
+  for name in $(image_names); do [[ -d $(image_layout "$name") ]] || missing+=("$name"); done
+  ((${#missing[@]} == 0)) || step images "putting ${#missing[@]} images together" images_now "${missing[@]}"
+}
+
+# push_images: all images into the cluster's registry.
+push_images() {
+  local name
+  # shellcheck disable=SC2016 # for the inner shell
+  for name in $(image_names); do echo "$name $(image_layout "$name")"; done |
+    in_registry xargs -P 4 -L 1 bash -c 'exec "$0" push "$3" "$1/$2:latest"' "$(bin crane crane)" "$REGISTRY"
+}

@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# Machines: each a set of namespaces (network, mount, PID, UTS, IPC) with an init of its own, joined to the bridge.
+# All of a machine's processes are in the cgroup archfan/NAME of the unified hierarchy: that is how `down` finds every
+# one of them, whatever has been killed before. Sourced after common.sh.
+
+# cgroup2_root: where the unified cgroup hierarchy is mounted.
+cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
+
+# cgroup_roots: every mounted cgroup hierarchy, old and unified.
+cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/mounts; }
+
+machine_dir() { echo "$STATE_DIR/machines/$1"; }
+machine_disk() { echo "$STATE_DIR/machines/$1/disk"; }
+log_file() { echo "$STATE_DIR/logs/$1/$2.log"; }
+
+# machine_pid NAME: the host's process id of the machine's init; fails when the machine does not run.
+machine_pid() {
+  local pid cgroup
+  pid=$(cat "$(machine_dir "$1")/pid" 2>/dev/null) || return 1
+  cgroup=$(grep '^0::' "/proc/$pid/cgroup" 2>/dev/null) || return 1
+  [[ $cgroup == "0::"*"/archfan/$1/init" ]] || return 1
+  echo "$pid"
+}
+
+# on MACHINE COMMAND...: runs a command inside a machine.
+on() {
+  local pid
+  pid=$(machine_pid "$1") || die "the machine $1 does not run: call make cluster"
+  shift
+  nsenter -t "$pid" --mount --uts --ipc --net --pid -- "$@"
+}
+
+# service MACHINE PART: writes the supervised service PART; the shell lines that end in `exec PROGRAM` come from stdin.
+service() {
+  local dir log
+  dir=$(machine_dir "$1")/services/$2
+  log=$(log_file "$1" "$2")
+  mkdir -p "$dir.new" "$(dirname "$log")"
+  {
+    echo '#!/bin/sh'
+    echo "exec >>'$log' 2>&1"
+    echo 'set -eu'
+    cat
+  } >"$dir.new/run"
+  chmod +x "$dir.new/run"
+  rm -rf "$dir"
+  mv "$dir.new" "$dir"
+}
+
+# machine_prepare NAME: its disk: an /etc of its own, an empty /var and /mnt.
+machine_prepare() {
+  local dir disk machine
+  dir=$(machine_dir "$1")
+  disk=$(machine_disk "$1")
+  mkdir -p "$dir/services" "$disk"/mnt "$disk"/var/{lib,log,cache,tmp,spool} "$disk/var/lib/$(basename "$STATE_DIR")"
+  chmod 1777 "$disk/var/tmp"
+  ln -sfn /run "$disk/var/run"
+  ln -sfn /run/lock "$disk/var/lock"
+  cp -a /etc "$disk/etc"
+  echo "$1" >"$disk/etc/hostname"
+  hash_text "$1" "$RANDOM$RANDOM" | sed 's/.*/&&/' >"$disk/etc/machine-id"
+  {
+    echo "127.0.0.1 localhost"
+    for machine in "${MACHINES[@]}"; do echo "$(machine_ip "$machine") $machine"; done
+  } >"$disk/etc/hosts"
+  rm -f "$disk/etc/resolv.conf"
+  echo "nameserver $CONTROL_IP" >"$disk/etc/resolv.conf"
+}
+
+# machine_start NAME: makes its namespaces and starts its init, which starts the services; then plugs in its network.
+machine_start() {
+  local name=$1 dir cgroup parent pid veth=af-$1
+  dir=$(machine_dir "$name")
+  cgroup=$(cgroup2_root)/archfan/$name/init
+  mkdir -p "$cgroup"
+  # The subshell puts itself into the cgroup first, so that everything below it is born there.
+  (
+    echo "$BASHPID" >"$cgroup/cgroup.procs"
+    exec setsid unshare --net --mount --pid --uts --ipc --fork --kill-child --mount-proc \
+      "$CLUSTER_DIR/lib/machine-init" "$name" </dev/null >"$dir/init.log" 2>&1 9>&-
+  ) &
+  parent=$!
+  wait_for 10 "the first process of $name" machine_has_child "$parent"
+  pid=$(cat "/proc/$parent/task/$parent/children")
+  echo "${pid// /}" >"$dir/pid"
+  ip link add "$veth" type veth peer name eth0 netns "${pid// /}"
+  ip link set "$veth" master "$BRIDGE" up
+  touch "$dir/plugged-in"
+  wait_for 20 "the init of $name (its log: $dir/init.log)" grep -x tini "/proc/${pid// /}/comm"
+}
+
+machine_has_child() { [[ -n $(cat "/proc/$1/task/$1/children") ]]; }

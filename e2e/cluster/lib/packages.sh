@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# Debian packages. Sourced after common.sh.
+
+# package_list: the names in packages.txt.
+package_list() { sed -E 's/#.*//; s/[[:space:]]+//g; /^$/d' "$CLUSTER_DIR/packages.txt"; }
+
+# missing_packages: those of the list that are not installed.
+missing_packages() {
+  local package
+  for package in $(package_list); do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+  done
+}
+
+install_packages_now() {
+  export DEBIAN_FRONTEND=noninteractive
+  # The packages bring services (etcd, nginx, glusterd, ...) that must not start on the host: the cluster runs its own.
+  local policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\n# archfan: no service is started while its packages are installed\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
+  apt-get update
+  apt-get install -y --no-install-recommends "$@"
+}
+
+# install_packages: installs what is missing; does not call apt when nothing is.
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages)
+  ((${#missing[@]} == 0)) && return 0
+  step packages "installing ${#missing[@]} Debian packages" install_packages_now "${missing[@]}"
+}
