@@ -2,7 +2,7 @@
 # The kernel's entry that runs arm64 programs by qemu-user. It is the whole computer's, so it has a name of our own by
 # which `down` knows it; an entry that the computer has already is used and left. Sourced after common.sh.
 
-BINFMT_ENTRY=archfan-aarch64
+BINFMT_ENTRY=$CLUSTER_NAME-cluster-aarch64
 BINFMT_DIR=/proc/sys/fs/binfmt_misc
 
 # in_binfmt COMMAND...: runs a command with the kernel's list mounted, in a mount namespace that goes with it.
@@ -16,8 +16,8 @@ in_binfmt() {
 binfmt_others() {
   # shellcheck disable=SC2016
   in_binfmt bash -c 'cd "$0"; for e in *aarch64*; do
-    [[ -f $e && $e != "$1" ]] && grep -qx enabled "$e" && grep -q "^flags:.*F" "$e" && echo "$e"; done; true' \
-    "$BINFMT_DIR" "$BINFMT_ENTRY"
+    [[ -f $e && $e != *-cluster-aarch64 ]] && grep -qx enabled "$e" && grep -q "^flags:.*F" "$e" && echo "$e"; done; true' \
+    "$BINFMT_DIR"
 }
 
 # binfmt_register: run inside the arm64 node, whose mount of the list keeps the entry for as long as the node lives.

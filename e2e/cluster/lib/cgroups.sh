@@ -3,7 +3,7 @@
 
 # cluster_processes: every process of the cluster, by what the kernel says.
 cluster_processes() {
-  find "$(cgroup2_root)/archfan" -name cgroup.procs -exec cat {} + 2>/dev/null || true
+  find "$(cgroup2_root)/$CLUSTER_NAME" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
 
 no_cluster_processes() {
@@ -16,7 +16,7 @@ no_cluster_processes() {
 # kill_cluster: ends them all at once, and waits until they have gone.
 kill_cluster() {
   local root pid
-  root=$(cgroup2_root)/archfan
+  root=$(cgroup2_root)/$CLUSTER_NAME
   [[ -d $root ]] || return 0
   if [[ -e $root/cgroup.kill ]]; then
     echo 1 >"$root/cgroup.kill"
@@ -30,7 +30,7 @@ kill_cluster() {
 remove_cgroups() {
   local root
   for root in $(cgroup_roots); do
-    [[ -d $root/archfan ]] || continue
-    wait_for 10 "the cgroups under $root/archfan to be free" find "$root/archfan" -depth -type d -exec rmdir {} +
+    [[ -d $root/$CLUSTER_NAME ]] || continue
+    wait_for 10 "the cgroups under $root/$CLUSTER_NAME to be free" find "$root/$CLUSTER_NAME" -depth -type d -exec rmdir {} +
   done
 }

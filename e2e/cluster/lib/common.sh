@@ -10,14 +10,16 @@ REPO_DIR=$(cd -- "$CLUSTER_DIR/../.." && pwd)
 
 # Builds and downloads: outside the checkout, shared by all clones, each entry named by a hash of its inputs.
 CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/archfan
-# The running cluster: one per computer (addresses and the bridge are the computer's), so one fixed place.
-STATE_DIR=${ARCHFAN_CLUSTER_DIR:-/var/lib/archfan-cluster}
+# The running cluster: normally one per computer, at a fixed place, whatever checkout it is started from. A second one
+# beside it (the test of `down` makes one) takes another name and another network.
+CLUSTER_NAME=${ARCHFAN_CLUSTER:-archfan}
+STATE_DIR=/var/lib/$CLUSTER_NAME-cluster
 # Beside the state, not in it: `down` removes the state while holding the lock.
 LOCK_FILE=$STATE_DIR.lock
 
 # The network: one bridge; machines in the first /24, each node's pods in a /24 of its own, services apart.
-BRIDGE=archfan0
-NET_PREFIX=${ARCHFAN_NET_PREFIX:-10.231}
+BRIDGE=${CLUSTER_NAME}0
+NET_PREFIX=${ARCHFAN_CLUSTER_NET:-10.231}
 HOST_IP=$NET_PREFIX.0.1
 CONTROL_IP=$NET_PREFIX.0.2
 POD_CIDR=$NET_PREFIX.16.0/20

@@ -3,6 +3,8 @@
 # two manifests one index, kept in the cache as an OCI layout. Sourced after common.sh and gobuild.sh.
 
 ARCHES=(amd64 arm64)
+# Raise it when this file makes other images of the same inputs.
+IMAGE_FORMAT=1
 # Tekton's programs: those of its own pods are for amd64 nodes only, those that run in everyone's pods for both.
 TEKTON_CONTROLLERS=(controller webhook events resolvers)
 TEKTON_HELPERS=(entrypoint nop workingdirinit sidecarlogresults)
@@ -43,7 +45,7 @@ image_key() {
     hash_text "$(image_key "$(program_base "${1##*/}")")" "${inputs[@]##*/}"
   else
     mapfile -t inputs < <(find "$CLUSTER_DIR/images/$1" -type f | LC_ALL=C sort)
-    hash_of "${inputs[@]}" "$CLUSTER_DIR/lib/images.sh"
+    hash_text "$IMAGE_FORMAT" "$(hash_of "${inputs[@]}")"
   fi
 }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Machines: each a set of namespaces (network, mount, PID, UTS, IPC) with an init of its own, joined to the bridge.
-# All of a machine's processes are in the cgroup archfan/NAME of the unified hierarchy: that is how `down` finds every
+# All of a machine's processes are in the cgroup CLUSTER/NAME of the unified hierarchy: that is how `down` finds every
 # one of them, whatever has been killed before. Sourced after common.sh.
 
 # cgroup2_root: where the unified cgroup hierarchy is mounted.
@@ -8,6 +8,9 @@ cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
 
 # cgroup_roots: every mounted cgroup hierarchy, old and unified.
 cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/mounts; }
+
+# machine_cable NAME: the host's end of its cable; a network device's name has 15 letters at most.
+machine_cable() { echo "$CLUSTER_NAME-$(machine_ip "$1" | cut -d. -f4)"; }
 
 machine_dir() { echo "$STATE_DIR/machines/$1"; }
 machine_disk() { echo "$STATE_DIR/machines/$1/disk"; }
@@ -18,7 +21,7 @@ machine_pid() {
   local pid cgroup
   pid=$(cat "$(machine_dir "$1")/pid" 2>/dev/null) || return 1
   cgroup=$(grep '^0::' "/proc/$pid/cgroup" 2>/dev/null) || return 1
-  [[ $cgroup == "0::"*"/archfan/$1/init" ]] || return 1
+  [[ $cgroup == "0::"*"/$CLUSTER_NAME/$1/init" ]] || return 1
   echo "$pid"
 }
 
@@ -69,9 +72,10 @@ machine_prepare() {
 
 # machine_start NAME: makes its namespaces and starts its init, which starts the services; then plugs in its network.
 machine_start() {
-  local name=$1 dir cgroup parent pid veth=af-$1
+  local name=$1 dir cgroup parent pid veth
+  veth=$(machine_cable "$name")
   dir=$(machine_dir "$name")
-  cgroup=$(cgroup2_root)/archfan/$name/init
+  cgroup=$(cgroup2_root)/$CLUSTER_NAME/$name/init
   mkdir -p "$cgroup"
   # The subshell puts itself into the cgroup first, so that everything below it is born there.
   (

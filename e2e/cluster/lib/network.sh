@@ -15,6 +15,6 @@ network_up() {
 # Routes go with the bridge; the host's ends of the machines' cables go with the machines, or here.
 network_down() {
   local name
-  for name in "${MACHINES[@]}"; do ip link delete "af-$name" 2>/dev/null || true; done
+  for name in "${MACHINES[@]}"; do ip link delete "$(machine_cable "$name")" 2>/dev/null || true; done
   ip link delete "$BRIDGE" 2>/dev/null || true
 }

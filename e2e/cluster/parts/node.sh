@@ -61,7 +61,7 @@ resolvConf: /etc/resolv.conf
 # The host may have the old cgroups, and no systemd. All pods' cgroups lie in one place that down knows.
 failCgroupV1: false
 cgroupDriver: cgroupfs
-cgroupRoot: /archfan/$node/pods
+cgroupRoot: /$CLUSTER_NAME/$node/pods
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
@@ -101,7 +101,7 @@ export PATH='$(build_dir containerd)':"\$PATH" CONTAINERD_NODE_ARCH=$arch
 exec containerd --config /etc/containerd/config.toml --log-level info
 EOF
   pods=
-  for root in $(cgroup_roots); do pods+="'$root/archfan/$node/pods' "; done
+  for root in $(cgroup_roots); do pods+="'$root/$CLUSTER_NAME/$node/pods' "; done
   # No pod may be started while the shared volume is not mounted: it would write to the folder beneath.
   service "$node" kubelet <<EOF
 mountpoint -q $SHARED_MOUNT || { sleep 0.3; exit 1; }
