@@ -45,6 +45,14 @@ pub struct AcceptedPlan {
     pub timeout: String,
     /// The claim that was made for a `volumeClaimTemplate`, by workspace.
     pub claims: BTreeMap<String, String>,
+    /// Whether every claim has been judged. Until then only the first child is created, or none.
+    pub claims_settled: bool,
+    /// Whether the children keep to the node of the pipeline's affinity assistant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_assistant: bool,
+    /// After how many seconds children of the finished run are removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
     /// Trace context handed on to the children, as the JSON carrier that Tekton reads.
     pub span_context: Option<String>,
 }

@@ -272,6 +272,9 @@ pub struct TaskRunSpec {
     /// `TaskRunCancelled` once somebody wants it to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_message: Option<String>,
     /// How many attempts are left to it in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<i64>,

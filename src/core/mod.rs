@@ -3,8 +3,15 @@
 //! Nothing here has a client, a clock, a thread or a source of randomness. The controller, `archfan plan`, the property tests
 //! and the simulator all drive this same code. `shell` carries out what it decides; `core` never knows how.
 
+pub mod accept;
+pub mod cancel;
+pub mod chain;
 pub mod children;
+pub mod cleanup;
+pub mod concurrency;
 pub mod duration;
+pub mod events;
+pub mod failure;
 pub mod index_child;
 pub mod inherit;
 pub mod names;
@@ -12,11 +19,18 @@ pub mod nearest;
 pub mod observed;
 pub mod params;
 pub mod path;
+pub mod pending;
 pub mod placement;
+pub mod plan;
 pub mod platform;
 pub mod problem;
+pub mod progress;
 pub mod request;
+pub mod results;
+pub mod reuse;
 pub mod settings;
 pub mod shape;
+pub mod status;
+pub mod timeouts;
 pub mod variables;
 pub mod workspaces;

@@ -91,6 +91,9 @@ reasons! {
     /// The API server, or a webhook behind it, refused to create a child.
     ChildRejected = "ChildRejected",
 
+    /// A platform was built.
+    Built = "Built",
+
     // What a user wrote cannot be run.
     /// `spec.customSpec.spec` is empty.
     EmptySpec = "EmptySpec",
@@ -166,16 +169,12 @@ reasons! {
     Resolving = "Resolving",
     /// The pod is being made.
     Starting = "Starting",
+    /// Its TaskRun was deleted by hand and is created again.
+    Deleted = "Deleted",
     /// It waited longer than `pendingTimeout`.
     PendingTimeout = "PendingTimeout",
     /// It was cancelled because the run came to its end.
     RunEnded = "RunEnded",
-    /// Its TaskRun was cancelled by somebody else.
-    ChildCancelled = "ChildCancelled",
-    /// Its TaskRun took longer than its timeout.
-    ChildTimedOut = "ChildTimedOut",
-    /// Its TaskRun failed.
-    ChildFailed = "ChildFailed",
     /// It ran on a node of another architecture.
     WrongNode = "WrongNode",
     /// A `when` expression skipped it.

@@ -1,0 +1,653 @@
+//! All policies together: from what is observed to what shall be done.
+//!
+//! `plan` is idempotent: once its actions are carried out and its status is written, it asks for nothing more until something changes.
+//! It keeps nothing between two calls; all it remembers is in the run's status and in its children.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::accept::{self, Accepted, ClaimBody, Hold};
+use super::children::{Family, TaskRunBody};
+use super::events::{self, Event};
+use super::index_child::known_results;
+use super::observed::{Observed, Refusal, RefusalReason};
+use super::path::Path;
+use super::problem::{self, Problem, Reason};
+use super::progress::{self, Seen};
+use super::request::Target;
+use super::status::Verdict;
+use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, status, timeouts};
+use crate::api::names::label;
+use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus, Warning};
+use crate::api::tekton::{CustomRunStatus, TaskRun};
+
+/// What shall be done about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Changes to other objects. They come before the status, and need no order among themselves, but that claims come first.
+    pub actions: Vec<Action>,
+    /// The run's status, if it shall become another.
+    pub status: Option<Box<CustomRunStatus>>,
+    /// What to tell, once the status is written.
+    pub events: Vec<Event>,
+    /// When to look again if nothing happens until then.
+    pub again: Option<Duration>,
+}
+
+/// A change to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make a claim, unless it is there.
+    CreateClaim(Box<ClaimBody>),
+    /// Make a child, unless it is there.
+    CreateTaskRun(Box<TaskRunBody>),
+    /// Ask a child to end.
+    CancelTaskRun {
+        /// Its name.
+        name: String,
+        /// Why, for its `statusMessage`.
+        message: String,
+    },
+    /// Remove a TaskRun, if it still is the one that is meant.
+    DeleteTaskRun {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+}
+
+/// How often a run is looked at that nothing happens to: a watch may lose a deletion, so nothing relies on it alone.
+const RESYNC: Duration = Duration::from_mins(5);
+/// How often a claim is looked at that a run waits for.
+const CLAIM_POLL: Duration = Duration::from_secs(2);
+/// How long to wait for a quota to have room again, or for an object of an earlier run to go.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Decides what shall be done about a run.
+pub fn plan(observed: &Observed) -> Plan {
+    let run = &observed.run;
+    if run.metadata.deletion_timestamp.is_some() {
+        // Kubernetes removes the children with it.
+        return Plan::default();
+    }
+    let before = run.status.clone().unwrap_or_default();
+    let extra: ExtraFields = serde_json::from_value(before.extra_fields.clone()).unwrap_or_default();
+    if cleanup::is_finished(&before) {
+        return cleanup::after_the_end(observed, &before, &extra);
+    }
+    match (accept::accept(observed, &extra), cancel::requested(run)) {
+        (Err(_), Some(ending)) => Work::wind_down_unread(observed, before, extra, ending),
+        (Err(problems), None) => {
+            let reason = problems.first().map_or(Reason::InvalidField, |problem| problem.reason);
+            let ending = Ending { reason: reason.as_str().to_owned(), message: problem::tell(&problems) };
+            Work::wind_down_unread(observed, before, extra, ending)
+        }
+        (Ok(accepted), cancelled) => Work::new(observed, before, extra).go_on(&accepted, cancelled),
+    }
+}
+
+struct Work<'a> {
+    observed: &'a Observed,
+    before: CustomRunStatus,
+    extra: ExtraFields,
+    start: Timestamp,
+    platforms: Vec<PlatformStatus>,
+    index: Option<TaskStatus>,
+    actions: Vec<Action>,
+    again: Duration,
+}
+
+/// What came of trying to move a run forward.
+enum Step {
+    /// A task changed its state without a child; look at everything once more.
+    Changed,
+    /// Nothing more can be done now.
+    Settled,
+}
+
+impl<'a> Work<'a> {
+    fn new(observed: &'a Observed, before: CustomRunStatus, extra: ExtraFields) -> Self {
+        let start = before.start_time.as_ref().map_or(observed.now, |Time(start)| *start);
+        Self {
+            observed,
+            before,
+            extra,
+            start,
+            platforms: Vec::new(),
+            index: None,
+            actions: Vec::new(),
+            again: jittered(RESYNC, observed.run.metadata.uid.as_deref().unwrap_or_default()),
+        }
+    }
+
+    fn wake_in(&mut self, span: Duration) {
+        self.again = self.again.min(span);
+    }
+
+    /// The main road: an accepted run that has not ended.
+    fn go_on(mut self, accepted: &Accepted, cancelled: Option<Ending>) -> Plan {
+        let root = Path::root(&accepted.root);
+        let family = Family {
+            run: &self.observed.run,
+            request: &accepted.request,
+            plan: &accepted.plan,
+            settings: &self.observed.settings,
+            root,
+            keep_assistant: accepted.plan.keep_assistant,
+        };
+        // A cancel comes before an end that is under way, because Tekton waits for its exact reason.
+        let asked = cancelled
+            .or_else(|| self.extra.ending.clone())
+            .or_else(|| timeouts::over(&accepted.request, self.start, self.observed.now));
+        if let Some(deadline) = timeouts::deadline(&accepted.request, self.start) {
+            self.wake_in(timeouts::until(deadline, self.observed.now));
+        }
+        self.look(accepted, &family, asked.is_some());
+        self.extra.plan = Some(accepted.plan.clone());
+        self.extra.warnings.clone_from(&accepted.warnings);
+        let taken = accepted.claims.iter().find_map(|claim| self.refusal(&claim.metadata.name).cloned());
+        let asked = asked.or_else(|| taken.map(|refusal| claim_ending(&refusal)));
+        self.actions.extend(accepted.claims.iter().map(|claim| Action::CreateClaim(Box::new(claim.clone()))));
+        if let Some(ending) = asked {
+            return self.wind_down(ending, Some(accepted));
+        }
+        // Every step makes a task final that was not, so this ends.
+        loop {
+            if let Some(ending) = failure::ending(&accepted.request, &self.platforms) {
+                self.look(accepted, &family, true);
+                return self.wind_down(ending, Some(accepted));
+            }
+            let claims = self.actions.len();
+            if matches!(self.advance(accepted, &family), Step::Settled) {
+                break;
+            }
+            self.actions.truncate(claims);
+        }
+        self.stop_failed();
+        if self.platforms.iter().any(|platform| !platform.phase.is_final()) {
+            return self.report(Verdict::Unknown, Reason::Running.as_str(), None);
+        }
+        self.finish(accepted, &family)
+    }
+
+    /// Finds out where every task of every platform is, and the index.
+    fn look(&mut self, accepted: &Accepted, family: &Family<'_>, ending: bool) {
+        let request = &accepted.request;
+        let mut platforms = Vec::with_capacity(request.targets.len());
+        for target in &request.targets {
+            let display = target.platform.to_string();
+            let known = self.platforms.iter().find(|platform| platform.platform == display);
+            let prior = known.or_else(|| self.extra.platforms.iter().find(|p| p.platform == display));
+            let mut tasks = Vec::with_capacity(request.tasks.len());
+            for task in &request.tasks {
+                let name = family.name(target, task);
+                let prior = prior.and_then(|platform| platform.tasks.iter().find(|t| t.name == task.name));
+                let mut found = progress::of_task(&task.name, prior, self.seen(&name, Some(target), ending));
+                if let Some(limit) = request.strategy.pending_timeout
+                    && found.phase == Phase::Pending
+                {
+                    let since = self.observed.children.get(&name).and_then(|child| {
+                        progress::unscheduled_since(child, self.observed.pods.get(&name).map(|pod| &**pod))
+                    });
+                    match timeouts::pending_deadline(Some(limit), since) {
+                        Some(deadline) if self.observed.now >= deadline => {
+                            timeouts::give_up(&mut found, limit);
+                        }
+                        Some(deadline) => {
+                            self.again = self.again.min(timeouts::until(deadline, self.observed.now));
+                        }
+                        None => {}
+                    }
+                }
+                tasks.push(found);
+            }
+            platforms.push(progress::of_platform(request, target, tasks));
+        }
+        self.platforms = platforms;
+        let name = request.context.custom_run.clone();
+        if self.extra.index.is_some() || self.observed.children.contains_key(&name) {
+            self.index =
+                Some(progress::of_task("index", self.extra.index.as_ref(), self.seen(&name, None, ending)));
+        }
+    }
+
+    fn seen<'b>(&'b self, name: &'b str, target: Option<&'b Target>, ending: bool) -> Seen<'b> {
+        let pod = self.observed.pods.get(name).map(|pod| &**pod);
+        let notes = pod
+            .and_then(|pod| pod.metadata.name.as_ref())
+            .and_then(|pod| self.observed.notes.get(pod))
+            .map_or(&[][..], Vec::as_slice);
+        Seen {
+            name,
+            child: self.observed.children.get(name).map(|child| &**child),
+            pod,
+            notes,
+            nodes: self.observed.nodes.as_deref(),
+            runs_on: target.map(|target| &target.runs_on),
+            ending,
+        }
+    }
+
+    /// Creates what may be created now, in the order of the platform list.
+    fn advance(&mut self, accepted: &Accepted, family: &Family<'_>) -> Step {
+        let request = &accepted.request;
+        let mut places = concurrency::free_places(request.strategy.max_parallel, &self.platforms);
+        let mut first = self.observed.children.is_empty();
+        for (number, target) in request.targets.iter().enumerate() {
+            let Some(index) = chain::next(&self.platforms[number].tasks) else { continue };
+            let name = family.name(target, &request.tasks[index]);
+            match self.candidate(accepted, family, number, index) {
+                Ok(Candidate::Task(found)) => {
+                    self.platforms[number].tasks[index] = found;
+                    self.settle_platform(accepted, number);
+                    return Step::Changed;
+                }
+                Err(problem) => {
+                    self.fail(accepted, number, index, problem.reason, problem.to_string());
+                    return Step::Changed;
+                }
+                Ok(Candidate::Child(body)) => {
+                    let wait = match &accepted.hold {
+                        Hold::All(why) => Some((Reason::ClaimPending, why.clone())),
+                        Hold::FirstOnly(why) if !first => Some((Reason::ClaimPending, why.clone())),
+                        _ if places == Some(0) => Some((
+                            Reason::Limit,
+                            format!(
+                                "waits for one of {} places (strategy.maxParallel)",
+                                request.strategy.max_parallel.unwrap_or_default()
+                            ),
+                        )),
+                        _ => None,
+                    };
+                    if accepted.hold != Hold::None {
+                        self.wake_in(CLAIM_POLL);
+                    }
+                    if let Some((reason, why)) = wait {
+                        self.wait(accepted, number, index, reason, why);
+                        continue;
+                    }
+                    match self.refusal(&name).map(|refusal| refusal.why.clone()) {
+                        None => self.actions.push(Action::CreateTaskRun(body)),
+                        Some(why) => match self.refused(&name, why, false) {
+                            Refused::Wait(reason, why) => self.wait(accepted, number, index, reason, why),
+                            Refused::Fail(reason, why) => {
+                                self.fail(accepted, number, index, reason, why);
+                                return Step::Changed;
+                            }
+                        },
+                    }
+                    first = false;
+                    places = places.map(|places| places.saturating_sub(1));
+                }
+            }
+        }
+        Step::Settled
+    }
+
+    /// What the next task of a platform comes to: a child to create, or an end without one.
+    fn candidate(
+        &self,
+        accepted: &Accepted,
+        family: &Family<'_>,
+        number: usize,
+        index: usize,
+    ) -> Result<Candidate, Problem> {
+        let request = &accepted.request;
+        let target = &request.targets[number];
+        let results = known_results(&self.platforms[number]);
+        let task = &request.tasks[index];
+        let found = |phase| TaskStatus { name: task.name.clone(), phase, ..TaskStatus::default() };
+        if chain::is_skipped(request, target, index, &results, &family.root)? {
+            let reason = Reason::When.as_str().to_owned();
+            return Ok(Candidate::Task(TaskStatus { reason, ..found(Phase::Skipped) }));
+        }
+        let mut body = family.build(target, index, &results)?;
+        if let Some(text) = &request.strategy.reuse {
+            reuse::mark(&mut body, text);
+            if let Some(earlier) = reuse::find(&body, &self.observed.facts.reusable) {
+                let reported = earlier.status.clone().unwrap_or_default();
+                let name = earlier.metadata.name.clone().unwrap_or_default();
+                return Ok(Candidate::Task(TaskStatus {
+                    reason: Reason::Reused.as_str().to_owned(),
+                    message: format!("taken over from the TaskRun {name} of an earlier run"),
+                    reused: name,
+                    results: reported.results,
+                    start_time: Some(status::whole_seconds(self.observed.now)),
+                    completion_time: Some(status::whole_seconds(self.observed.now)),
+                    ..found(Phase::Succeeded)
+                }));
+            }
+        }
+        Ok(Candidate::Child(Box::new(body)))
+    }
+
+    fn refusal(&self, name: &str) -> Option<&Refusal> {
+        self.observed.refusals.iter().find(|refusal| refusal.name == name)
+    }
+
+    /// What to make of it that the API server did not create an object.
+    fn refused(&mut self, name: &str, why: RefusalReason, index: bool) -> Refused {
+        match why {
+            RefusalReason::Taken(there) if is_leftover(&there, &self.observed.run) => {
+                // Of an earlier CustomRun of this name, which somebody deleted while it ran.
+                if there.metadata.deletion_timestamp.is_none() {
+                    self.actions.push(Action::DeleteTaskRun {
+                        name: name.to_owned(),
+                        uid: there.metadata.uid.clone().unwrap_or_default(),
+                    });
+                }
+                self.wake_in(RETRY);
+                Refused::Wait(
+                    Reason::NameTaken,
+                    format!("the TaskRun {name} of an earlier run of the same name is being removed"),
+                )
+            }
+            RefusalReason::Taken(there) => {
+                let owner = there.metadata.owner_references.iter().flatten().next();
+                let whose = owner.map_or_else(
+                    || "belongs to nobody".to_owned(),
+                    |owner| format!("belongs to the {} {}", owner.kind, owner.name),
+                );
+                let advice =
+                    if index { "rename or remove it" } else { "rename this pipeline task, or remove it" };
+                Refused::Fail(
+                    Reason::NameTaken,
+                    format!("there is another TaskRun {name}, which {whose}; {advice}"),
+                )
+            }
+            RefusalReason::Quota(words) => {
+                self.wake_in(RETRY);
+                Refused::Wait(Reason::Quota, words)
+            }
+            RefusalReason::Rejected(words) => {
+                Refused::Fail(Reason::ChildRejected, format!("its TaskRun was refused: {words}"))
+            }
+            RefusalReason::NamespaceGone(words) => {
+                self.wake_in(RETRY);
+                Refused::Wait(Reason::Admission, words)
+            }
+        }
+    }
+
+    fn fail(&mut self, accepted: &Accepted, number: usize, index: usize, reason: Reason, message: String) {
+        let now = status::whole_seconds(self.observed.now);
+        let task = &mut self.platforms[number].tasks[index];
+        task.phase = Phase::Failed;
+        task.reason = reason.as_str().to_owned();
+        task.message = message;
+        task.completion_time = Some(now);
+        self.settle_platform(accepted, number);
+    }
+
+    fn wait(&mut self, accepted: &Accepted, number: usize, index: usize, reason: Reason, message: String) {
+        let task = &mut self.platforms[number].tasks[index];
+        task.reason = reason.as_str().to_owned();
+        task.message = message;
+        self.settle_platform(accepted, number);
+    }
+
+    /// Works out a platform's state anew after one of its tasks has changed.
+    fn settle_platform(&mut self, accepted: &Accepted, number: usize) {
+        let tasks = std::mem::take(&mut self.platforms[number].tasks);
+        self.platforms[number] =
+            progress::of_platform(&accepted.request, &accepted.request.targets[number], tasks);
+    }
+
+    /// Cancels children whose platform has been given up while they run.
+    fn stop_failed(&mut self) {
+        let failed = self
+            .platforms
+            .iter()
+            .flat_map(|platform| &platform.tasks)
+            .filter(|task| matches!(task.phase, Phase::Failed | Phase::Cancelled));
+        let running: Vec<(String, String)> = failed
+            .filter(|task| {
+                self.observed.children.get(&task.task_run).is_some_and(|child| {
+                    !progress::has_ended(child)
+                        && !cancel::is_asked(child)
+                        && child.metadata.deletion_timestamp.is_none()
+                })
+            })
+            .map(|task| (task.task_run.clone(), task.message.clone()))
+            .collect();
+        for (name, message) in running {
+            self.actions.push(Action::CancelTaskRun { name, message: cancel::message(&message) });
+        }
+    }
+
+    /// All platforms have ended well: the index, and then the end.
+    fn finish(mut self, accepted: &Accepted, family: &Family<'_>) -> Plan {
+        let Some(wanted) = &accepted.request.index else {
+            return self.succeed(accepted);
+        };
+        let name = accepted.request.context.custom_run.clone();
+        let mut index = self.index.take().unwrap_or_else(|| {
+            progress::of_task("index", self.extra.index.as_ref(), self.seen(&name, None, false))
+        });
+        if index.phase == Phase::Waiting {
+            let body =
+                family.members(wanted, &self.platforms).and_then(|members| family.index(wanted, &members));
+            let outcome = match (body, self.refusal(&name).map(|refusal| refusal.why.clone())) {
+                (Err(problem), _) => Err((problem.reason, problem.to_string())),
+                (Ok(body), None) => {
+                    self.actions.push(Action::CreateTaskRun(Box::new(body)));
+                    Ok(None)
+                }
+                (Ok(_), Some(why)) => match self.refused(&name, why, true) {
+                    Refused::Wait(reason, why) => Ok(Some((reason, why))),
+                    Refused::Fail(reason, why) => Err((reason, why)),
+                },
+            };
+            match outcome {
+                Ok(None) => {}
+                Ok(Some((reason, why))) => {
+                    index.reason = reason.as_str().to_owned();
+                    index.message = why;
+                }
+                Err((reason, why)) => {
+                    index.phase = Phase::Failed;
+                    index.reason = reason.as_str().to_owned();
+                    index.message.clone_from(&why);
+                    self.index = Some(index);
+                    let ending = Ending { reason: reason.as_str().to_owned(), message: why };
+                    return self.wind_down(ending, Some(accepted));
+                }
+            }
+        }
+        let (phase, message) = (index.phase, index.message.clone());
+        self.index = Some(index);
+        match phase {
+            Phase::Succeeded => self.succeed(accepted),
+            Phase::Failed | Phase::Cancelled => {
+                let ending = Ending {
+                    reason: Reason::IndexFailed.as_str().to_owned(),
+                    message: format!("the image index could not be assembled: {message}"),
+                };
+                self.wind_down(ending, Some(accepted))
+            }
+            _ => self.report(Verdict::Unknown, Reason::Running.as_str(), None),
+        }
+    }
+
+    fn succeed(mut self, accepted: &Accepted) -> Plan {
+        for platform in failure::left_out(&self.platforms) {
+            self.extra.warnings.push(Warning {
+                reason: Reason::PlatformLeftOut.as_str().to_owned(),
+                message: format!("{} is optional and failed: {}", platform.platform, platform.message),
+            });
+        }
+        let results = results::collect(&accepted.request, &self.platforms, self.index.as_ref());
+        let size = results::size(&results);
+        if size > results::MOST_BYTES {
+            let ending = Ending {
+                reason: Reason::ResultsTooLarge.as_str().to_owned(),
+                message: format!(
+                    "the results take {size} bytes, and an object takes {} at most; have the tasks write less, for instance a digest instead of a document",
+                    results::MOST_BYTES
+                ),
+            };
+            return self.wind_down(ending, None);
+        }
+        self.before.results = results;
+        self.report(Verdict::True, Reason::Succeeded.as_str(), None)
+    }
+
+    /// Brings a run to its end: cancels what still runs, waits for it, and then reports why.
+    fn wind_down(mut self, ending: Ending, accepted: Option<&Accepted>) -> Plan {
+        let mut unfinished = 0;
+        for (name, child) in &self.observed.children {
+            if progress::has_ended(child) {
+                continue;
+            }
+            unfinished += 1;
+            if !cancel::is_asked(child) && child.metadata.deletion_timestamp.is_none() {
+                self.actions.push(Action::CancelTaskRun {
+                    name: name.clone(),
+                    message: cancel::message(&ending.message),
+                });
+            }
+        }
+        if unfinished > 0 {
+            self.extra.ending = Some(ending);
+            return self.report(Verdict::Unknown, Reason::Running.as_str(), None);
+        }
+        self.actions.retain(|action| !matches!(action, Action::CreateClaim(_)));
+        for platform in &mut self.platforms {
+            for task in &mut platform.tasks {
+                if !task.phase.is_final() {
+                    task.phase = Phase::Cancelled;
+                    task.reason = Reason::RunEnded.as_str().to_owned();
+                    task.message = String::new();
+                }
+            }
+            if !platform.phase.is_final() {
+                platform.phase = Phase::Cancelled;
+                platform.reason = Reason::RunEnded.as_str().to_owned();
+                platform.message = String::new();
+            }
+        }
+        if let Some(index) = self.index.as_mut().filter(|index| !index.phase.is_final()) {
+            index.phase = Phase::Cancelled;
+            index.reason = Reason::RunEnded.as_str().to_owned();
+        }
+        if let Some(accepted) = accepted {
+            // What there is may say why it failed; that it is too much must not be another failure.
+            let results = results::collect(&accepted.request, &self.platforms, self.index.as_ref());
+            if results::size(&results) <= results::MOST_BYTES {
+                self.before.results = results;
+            }
+        }
+        self.extra.ending = None;
+        let reason = ending.reason.clone();
+        self.report(Verdict::False, &reason, Some(&ending.message))
+    }
+
+    /// The same for a run whose request cannot be read, so that only its earlier status tells what it has begun.
+    fn wind_down_unread(
+        observed: &'a Observed,
+        before: CustomRunStatus,
+        extra: ExtraFields,
+        ending: Ending,
+    ) -> Plan {
+        let mut work = Self::new(observed, before, extra);
+        let mut platforms = work.extra.platforms.clone();
+        for task in platforms.iter_mut().flat_map(|platform| &mut platform.tasks) {
+            let name = task.task_run.clone();
+            *task = progress::of_task(&task.name.clone(), Some(&*task), work.seen(&name, None, true));
+        }
+        work.platforms = platforms;
+        work.index = work.extra.index.clone();
+        work.wind_down(ending, None)
+    }
+
+    /// Puts the status together, and says what has changed.
+    fn report(mut self, verdict: Verdict, reason: &str, cause: Option<&str>) -> Plan {
+        let observed = self.observed;
+        let was: ExtraFields = observed
+            .run
+            .status
+            .as_ref()
+            .and_then(|status| serde_json::from_value(status.extra_fields.clone()).ok())
+            .unwrap_or_default();
+        let line = status::line(&self.platforms, self.index.as_ref());
+        let message = match (cause, &self.extra.ending) {
+            (Some(cause), _) if self.platforms.is_empty() => cause.to_owned(),
+            (Some(cause), _) => format!("{cause} ({line})"),
+            (None, Some(ending)) => format!("coming to its end: {} ({line})", ending.message),
+            (None, None) => line,
+        };
+        self.extra.platforms = self.platforms;
+        self.extra.index = self.index;
+        if verdict != Verdict::Unknown {
+            // `status.results` has them now.
+            let tasks = self.extra.platforms.iter_mut().flat_map(|platform| &mut platform.tasks);
+            for task in tasks.chain(&mut self.extra.index) {
+                task.results.clear();
+            }
+        }
+        let old = observed.run.status.clone().unwrap_or_default();
+        let mut new = self.before;
+        status::set(&mut new, verdict, reason, message, observed.now);
+        new.observed_generation = observed.run.metadata.generation;
+        let events = events::between(&old, &was, &new, &self.extra);
+        let same = was == self.extra
+            && old.conditions == new.conditions
+            && old.results == new.results
+            && old.start_time == new.start_time
+            && old.completion_time == new.completion_time
+            && old.observed_generation == new.observed_generation;
+        let again = match verdict {
+            Verdict::Unknown => Some(self.again),
+            // The next look is at what is left to remove.
+            _ => self.extra.plan.as_ref().and_then(|plan| plan.ttl_seconds).map(Duration::from_secs),
+        };
+        let status = (!same).then(|| {
+            new.extra_fields = serde_json::to_value(&self.extra).unwrap_or_default();
+            Box::new(new)
+        });
+        Plan { actions: self.actions, status, events, again }
+    }
+}
+
+enum Candidate {
+    Child(Box<TaskRunBody>),
+    Task(TaskStatus),
+}
+
+enum Refused {
+    Wait(Reason, String),
+    Fail(Reason, String),
+}
+
+/// The end of a run whose claim cannot be made.
+fn claim_ending(refusal: &Refusal) -> Ending {
+    let (reason, why) = match &refusal.why {
+        RefusalReason::Taken(_) => (Reason::NameTaken, "there is another of that name"),
+        RefusalReason::Quota(words)
+        | RefusalReason::Rejected(words)
+        | RefusalReason::NamespaceGone(words) => (Reason::ChildRejected, words.as_str()),
+    };
+    Ending {
+        reason: reason.as_str().to_owned(),
+        message: format!("the claim {} cannot be made: {why}", refusal.name),
+    }
+}
+
+/// Whether a TaskRun is what an earlier CustomRun of the same name has left: archfan's own, for a run of this name, and not ours.
+fn is_leftover(there: &TaskRun, run: &crate::api::tekton::CustomRun) -> bool {
+    let labels = there.metadata.labels.as_ref();
+    let has = |key: &str| labels.and_then(|labels| labels.get(key));
+    has(label::ROLE).is_some() && has(label::CUSTOM_RUN) == run.metadata.name.as_ref()
+}
+
+/// Spreads runs over time, so that thousands of them are not all looked at in the same moment.
+fn jittered(span: Duration, uid: &str) -> Duration {
+    let hash = uid.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    span + span.mul_f64(f64::from(hash % 1000) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests;

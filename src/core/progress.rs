@@ -1,0 +1,205 @@
+//! What each task on each platform is doing, from its child and from what was known before.
+//!
+//! What is final stays: a TaskRun that has succeeded and is then pruned, while another platform still builds, has succeeded.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::cancel;
+use super::observed::{Nodes, PodNote};
+use super::pending::{self, Waiting};
+use super::platform::Platform;
+use super::problem::Reason;
+use super::request::{Request, Source, Target};
+use super::workspaces::is_of;
+use crate::api::kubernetes::Pod;
+use crate::api::status::{Phase, PlatformStatus, TaskStatus};
+use crate::api::tekton::{Condition, ParamValue, TaskRun};
+use crate::core::index_child::results_of;
+
+/// A child and everything beside it that says what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Name that the child has, or will have.
+    pub name: &'a str,
+    /// The child, if it is there.
+    pub child: Option<&'a TaskRun>,
+    /// Its pod.
+    pub pod: Option<&'a Pod>,
+    /// What the cluster said of that pod.
+    pub notes: &'a [PodNote],
+    /// The nodes, if they may be read.
+    pub nodes: Option<&'a Nodes>,
+    /// The platform on whose nodes it runs; `None` for the index, which may run anywhere.
+    pub runs_on: Option<&'a Platform>,
+    /// Whether the run is coming to its end, so that a cancelled child is no failure of its own.
+    pub ending: bool,
+}
+
+/// Where a task is.
+pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskStatus {
+    if let Some(prior) = prior.filter(|prior| prior.phase.is_final()) {
+        return prior.clone();
+    }
+    let mut status =
+        TaskStatus { name: task.to_owned(), task_run: seen.name.to_owned(), ..TaskStatus::default() };
+    let Some(child) = seen.child else {
+        if let Some(prior) = prior.filter(|prior| prior.phase > Phase::Waiting) {
+            status.start_time.clone_from(&prior.start_time);
+            status.reason = Reason::Deleted.as_str().to_owned();
+            status.message = "its TaskRun was deleted and is created again".to_owned();
+        } else if let Some(prior) = prior {
+            status.reason.clone_from(&prior.reason);
+            status.message.clone_from(&prior.message);
+        }
+        return status;
+    };
+    let reported = child.status.as_ref();
+    status.start_time.clone_from(&child.metadata.creation_timestamp);
+    status.failed_attempts = reported.map_or(0, |reported| reported.retries_status);
+    status.pod = reported.map(|reported| reported.pod_name.clone()).unwrap_or_default();
+    status.node = seen
+        .pod
+        .map(|pod| pod.spec.node_name.clone())
+        .filter(|node| !node.is_empty())
+        .or_else(|| prior.map(|prior| prior.node.clone()))
+        .unwrap_or_default();
+    let condition = reported.and_then(|reported| Condition::succeeded(&reported.conditions));
+    match condition.map(|condition| (condition.status.as_str(), condition)) {
+        Some(("True", _)) => {
+            status.phase = Phase::Succeeded;
+            status.completion_time = reported.and_then(|reported| reported.completion_time.clone());
+            status.results = reported.map(|reported| reported.results.clone()).unwrap_or_default();
+        }
+        Some(("False", condition)) => {
+            let cancelled = condition.reason == "TaskRunCancelled";
+            let with_the_run = cancelled && (seen.ending || cancel::is_ours(child));
+            status.phase = if with_the_run { Phase::Cancelled } else { Phase::Failed };
+            status.completion_time = reported.and_then(|reported| reported.completion_time.clone());
+            status.reason.clone_from(&condition.reason);
+            status.message.clone_from(&condition.message);
+            // Results of a failed task may say why it failed.
+            status.results = reported.map(|reported| reported.results.clone()).unwrap_or_default();
+        }
+        _ => unfinished(&mut status, child, seen),
+    }
+    if let Some(platform) = seen.runs_on
+        && let Some(node) = seen.nodes.and_then(|nodes| nodes.get(&status.node))
+        && !is_of(node, platform)
+        && status.phase != Phase::Cancelled
+    {
+        status.phase = Phase::Failed;
+        status.reason = Reason::WrongNode.as_str().to_owned();
+        status.message = format!(
+            "its pod was placed on {}, which is no node of {platform}; something in the cluster has taken the node selector away",
+            status.node
+        );
+    }
+    status
+}
+
+fn unfinished(status: &mut TaskStatus, child: &TaskRun, seen: Seen<'_>) {
+    if child.metadata.deletion_timestamp.is_some() {
+        status.phase = Phase::Pending;
+        status.reason = Reason::Deleted.as_str().to_owned();
+        status.message = "its TaskRun is being deleted and will be created again".to_owned();
+        return;
+    }
+    let waiting =
+        Waiting { child, pod: seen.pod, notes: seen.notes, platform: seen.runs_on, nodes: seen.nodes };
+    match pending::diagnose(waiting) {
+        None => status.phase = Phase::Running,
+        Some(diagnosis) => {
+            status.phase = Phase::Pending;
+            status.reason = diagnosis.reason.as_str().to_owned();
+            status.message = diagnosis.message;
+        }
+    }
+}
+
+/// Since when a child has been without a node, if it is: its pod's making, or its own.
+pub fn unscheduled_since(child: &TaskRun, pod: Option<&Pod>) -> Option<Timestamp> {
+    let ended = child
+        .status
+        .as_ref()
+        .and_then(|status| Condition::succeeded(&status.conditions))
+        .is_some_and(|condition| condition.status != "Unknown");
+    let scheduled = pod.is_some_and(|pod| {
+        !pod.spec.node_name.is_empty()
+            || matches!(pod.status.phase.as_str(), "Running" | "Succeeded" | "Failed")
+    });
+    if ended || scheduled {
+        return None;
+    }
+    let made = pod.and_then(|pod| pod.metadata.creation_timestamp.clone());
+    made.or_else(|| child.metadata.creation_timestamp.clone()).map(|Time(time)| time)
+}
+
+/// Where a platform is, from where its tasks are.
+pub fn of_platform(request: &Request, target: &Target, tasks: Vec<TaskStatus>) -> PlatformStatus {
+    let mut status = PlatformStatus {
+        platform: target.platform.to_string(),
+        required: target.required,
+        tasks,
+        ..PlatformStatus::default()
+    };
+    let started = status.tasks.iter().any(|task| task.start_time.is_some());
+    let current = status.tasks.iter().find(|task| !task.phase.lets_go_on()).or_else(|| status.tasks.last());
+    if let Some(task) = current {
+        status.phase = match task.phase {
+            Phase::Skipped => Phase::Succeeded,
+            // Between two tasks of a chain the platform is at work, unless something keeps it waiting.
+            Phase::Waiting if started && task.reason.is_empty() => Phase::Running,
+            phase => phase,
+        };
+        status.reason.clone_from(&task.reason);
+        status.message.clone_from(&task.message);
+        if request.chained && !status.message.is_empty() {
+            status.message = format!("{}: {}", task.name, status.message);
+        }
+    }
+    status.node = status
+        .tasks
+        .iter()
+        .rev()
+        .find(|task| !task.node.is_empty())
+        .map(|task| task.node.clone())
+        .unwrap_or_default();
+    status.start_time = status.tasks.iter().find_map(|task| task.start_time.clone());
+    if status.phase.is_final() {
+        status.completion_time = status.tasks.iter().rev().find_map(|task| task.completion_time.clone());
+    }
+    status.digest = digest(request, &status);
+    status
+}
+
+/// The digest that a platform built, if its results say.
+fn digest(request: &Request, status: &PlatformStatus) -> String {
+    let name = match request.index.as_ref().map(|index| &index.source) {
+        Some(Source::Results { digest, .. }) => digest,
+        _ => crate::api::names::result::IMAGE_DIGEST,
+    };
+    match results_of(status).get(name) {
+        Some(ParamValue::String(digest)) => digest.trim().to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Whether a child's state must be read from the API server itself before it is believed: a TaskRun whose pod was evicted is False
+/// for a moment and then goes on (Tekton `pkg/reconciler/pipelinerun/pipelinerun.go`, which does the same).
+pub fn needs_fresh_look(child: &TaskRun) -> bool {
+    child
+        .status
+        .as_ref()
+        .and_then(|status| Condition::succeeded(&status.conditions))
+        .is_some_and(|condition| condition.status == "False" && condition.reason == "PodEvicted")
+}
+
+/// Whether a child has ended.
+pub fn has_ended(child: &TaskRun) -> bool {
+    child
+        .status
+        .as_ref()
+        .and_then(|status| Condition::succeeded(&status.conditions))
+        .is_some_and(|condition| matches!(condition.status.as_str(), "True" | "False"))
+}

@@ -1,0 +1,120 @@
+//! What a run says of itself: the `Succeeded` condition and its one line.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::duration::human;
+use crate::api::status::{Phase, PlatformStatus, TaskStatus};
+use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
+
+/// The longest that one platform's message may be in the line of the run; `extraFields` has it whole.
+const LONGEST: usize = 300;
+
+/// What the `Succeeded` condition says of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Unknown,
+    /// It has done what it should.
+    True,
+    /// It has not.
+    False,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "Unknown",
+            Self::True => "True",
+            Self::False => "False",
+        }
+    }
+}
+
+/// Sets the `Succeeded` condition, which is the only one and so the first (Tekton reads `conditions[0]`), and the times that go with
+/// it.
+pub fn set(status: &mut CustomRunStatus, verdict: Verdict, reason: &str, message: String, now: Timestamp) {
+    let before = Condition::succeeded(&status.conditions);
+    let since = before
+        .filter(|before| before.status == verdict.as_str())
+        .and_then(|before| before.last_transition_time.clone())
+        .unwrap_or_else(|| whole_seconds(now));
+    status.conditions = vec![Condition {
+        type_: "Succeeded".to_owned(),
+        status: verdict.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Some(since),
+    }];
+    status.start_time.get_or_insert_with(|| whole_seconds(now));
+    if verdict != Verdict::Unknown {
+        status.completion_time.get_or_insert_with(|| whole_seconds(now));
+    }
+}
+
+/// Kubernetes keeps times in whole seconds (`metav1.Time`); what is written is what will be read.
+pub fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+/// One readable line: `linux/amd64 succeeded in 2m10s, linux/arm64 pending: no node has kubernetes.io/arch=arm64`.
+pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>) -> String {
+    let mut line = String::new();
+    for platform in platforms {
+        if !line.is_empty() {
+            line.push_str(", ");
+        }
+        let _ = write!(line, "{} ", platform.platform);
+        line.push_str(&word(platform.phase, platform.start_time.as_ref(), platform.completion_time.as_ref()));
+        say_why(&mut line, platform.phase, &platform.message);
+        if !platform.required && matches!(platform.phase, Phase::Failed | Phase::Cancelled) {
+            line.push_str(" (optional, left out)");
+        }
+    }
+    if let Some(index) = index {
+        line.push_str(", index ");
+        match index.phase {
+            Phase::Succeeded => {
+                line.push_str("pushed");
+                let digest = index.results.iter().find(|result| result.name == "IMAGE_DIGEST");
+                if let Some(ParamValue::String(digest)) = digest.map(|result| &result.value) {
+                    let _ = write!(line, " as {}", digest.trim());
+                }
+            }
+            phase => {
+                line.push_str(&word(phase, index.start_time.as_ref(), index.completion_time.as_ref()));
+                say_why(&mut line, phase, &index.message);
+            }
+        }
+    }
+    line
+}
+
+fn word(phase: Phase, start: Option<&Time>, end: Option<&Time>) -> String {
+    let took = match (start, end) {
+        (Some(Time(start)), Some(Time(end))) => Duration::try_from(end.duration_since(*start)).ok(),
+        _ => None,
+    };
+    match (phase, took) {
+        (Phase::Succeeded, Some(took)) => format!("succeeded in {}", human(took)),
+        (Phase::Failed, Some(took)) => format!("failed after {}", human(took)),
+        (phase, _) => phase.as_str().to_ascii_lowercase(),
+    }
+}
+
+fn say_why(line: &mut String, phase: Phase, message: &str) {
+    if message.is_empty() || phase == Phase::Succeeded {
+        return;
+    }
+    line.push_str(": ");
+    match message.char_indices().nth(LONGEST) {
+        None => line.push_str(message),
+        Some((end, _)) => {
+            line.push_str(&message[..end]);
+            line.push('…');
+        }
+    }
+}
