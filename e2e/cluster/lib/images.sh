@@ -49,6 +49,10 @@ image_key() {
   fi
 }
 
+# image_ref NAME: the image in the cluster's registry. The tag tells the contents, so that a node which has it need not
+# ask the registry again; "latest" is there too.
+image_ref() { echo "$REGISTRY/$1:$(image_key "$1")"; }
+
 # image_layout NAME: where the image's OCI layout lies in the cache, or will lie.
 image_layout() { echo "$CACHE_DIR/images/${1//\//-}-$(image_key "$1")"; }
 
@@ -155,10 +159,31 @@ build_images() {
   ((${#missing[@]} == 0)) || step images "putting ${#missing[@]} images together" images_now "${missing[@]}"
 }
 
-# push_images: all images into the cluster's registry.
-push_images() {
-  local name
-  # shellcheck disable=SC2016 # for the inner shell
-  for name in $(image_names); do echo "$name $(image_layout "$name")"; done |
-    in_registry xargs -P 4 -L 1 bash -c 'exec "$0" push "$3" "$1/$2:latest"' "$(bin crane crane)" "$REGISTRY"
+# push_image NAME REF LAYOUT
+push_image() {
+  in_registry crane push "$3" "$2"
+  in_registry crane tag "$2" latest
 }
+
+# image_refs: NAME REF LAYOUT of every image.
+image_refs() {
+  local name
+  for name in $(image_names); do echo "$name $(image_ref "$name") $(image_layout "$name")"; done
+}
+
+# push_images: those that the cluster's registry has not been given yet.
+push_images() {
+  local given=$STATE_DIR/images name ref layout pids=() pid
+  touch "$given"
+  image_refs >"$given.wanted"
+  while read -r name ref layout; do
+    if grep -qxF "$name $ref $layout" "$given"; then continue; fi
+    push_image "$name" "$ref" "$layout" </dev/null &
+    pids+=($!)
+  done <"$given.wanted"
+  for pid in "${pids[@]}"; do wait "$pid"; done
+  mv "$given.wanted" "$given"
+}
+
+# images_are_given: the registry has every image as the checkout wants it.
+images_are_given() { image_refs | cmp -s - "$STATE_DIR/images"; }

@@ -32,7 +32,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.er
   snapshotter = "overlayfs"
   max_concurrent_downloads = 4
 [plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "$REGISTRY/pause:latest"
+  sandbox = "$(image_ref pause)"
 [plugins."io.containerd.cri.v1.images".registry]
   config_path = "/etc/containerd/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]

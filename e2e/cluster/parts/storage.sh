@@ -47,5 +47,5 @@ shared_volume_version() { glusterd_version; }
 shared_volume_address() { echo "$1:$SHARED_MOUNT"; }
 
 volume_provisioner_health() { deployment_health kube-system volume-provisioner; }
-volume_provisioner_version() { module_version kubernetes sigs.k8s.io/sig-storage-lib-external-provisioner/v13; }
+volume_provisioner_version() { module_version volume-provisioner sigs.k8s.io/sig-storage-lib-external-provisioner/v13; }
 volume_provisioner_address() { echo "StorageClasses shared, local"; }

@@ -7,10 +7,10 @@ tekton_manifests() {
   local config file program replace=()
   config=$(cd "$MODULES_DIR/tekton" && GOFLAGS=-mod=readonly go list -m -f '{{.Dir}}' github.com/tektoncd/pipeline)/config
   for program in "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"; do
-    replace+=(-e "s#ko://github.com/tektoncd/pipeline/cmd/$program\\b#$REGISTRY/tekton/$program:latest#")
+    replace+=(-e "s#ko://github.com/tektoncd/pipeline/cmd/$program\\b#$(image_ref "tekton/$program")#")
   done
   # The image for steps with a `script` is not one of Tekton's own: the one here stands for it.
-  replace+=(-e "s#cgr.dev/chainguard/busybox@sha256:[0-9a-f]*#$REGISTRY/shell:latest#")
+  replace+=(-e "s#cgr.dev/chainguard/busybox@sha256:[0-9a-f]*#$(image_ref shell)#")
   replace+=(-e "s#version: \"devel\"#version: \"$TEKTON_VERSION\"#; s#release: \"devel\"#release: \"$TEKTON_VERSION\"#")
   find "$config" -name '*.yaml' | LC_ALL=C sort | while read -r file; do
     printf '\n---\n'
