@@ -3,5 +3,6 @@
 //! The library holds everything; the binary only starts it. [`core`] decides, [`shell`] acts.
 
 pub mod api;
+pub mod cli;
 pub mod core;
 pub mod index;

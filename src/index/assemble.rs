@@ -40,7 +40,6 @@ pub(crate) fn format(
 ) -> Result<Format, String> {
     let foreign = images.iter().chain(attestations).find(|d| d.media_type != media::DOCKER_MANIFEST);
     match asked {
-        Some(Format::Oci) => Ok(Format::Oci),
         Some(Format::Docker) => {
             if let Some(child) = foreign {
                 return Err(format!(
@@ -50,13 +49,15 @@ pub(crate) fn format(
                 ));
             }
             if !annotations.is_empty() {
-                return Err("a Docker manifest list has no annotations; leave out --annotation or use --format oci"
-                    .to_owned());
+                return Err(
+                    "a Docker manifest list has no annotations; leave out --annotation or use --format oci"
+                        .to_owned(),
+                );
             }
             Ok(Format::Docker)
         }
         None if foreign.is_none() && annotations.is_empty() => Ok(Format::Docker),
-        None => Ok(Format::Oci),
+        Some(Format::Oci) | None => Ok(Format::Oci),
     }
 }
 
@@ -74,7 +75,8 @@ pub(crate) fn assemble(
         media_type: format.index(),
         schema_version: 2,
     };
-    let bytes = serde_json::to_vec(&document).map_err(|error| format!("the index cannot be written: {error}"))?;
+    let bytes =
+        serde_json::to_vec(&document).map_err(|error| format!("the index cannot be written: {error}"))?;
     let digest = Digest::of(&bytes);
     Ok(Assembled { media_type: format.index(), bytes, digest })
 }
@@ -102,7 +104,8 @@ mod tests {
 
     #[test]
     fn bytes_are_canonical_and_fixed() {
-        let annotations = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+        let annotations =
+            BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
         let images = [child(media::OCI_MANIFEST, "amd64"), child(media::OCI_MANIFEST, "arm64")];
         let index = assemble(Format::Oci, &images, &[], &annotations).unwrap();
         assert_eq!(

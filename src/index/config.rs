@@ -129,7 +129,11 @@ mod tests {
             ("linux/arm64", r#"{"os":"linux","architecture":"amd64"}"#, ["linux/arm64", "linux/amd64"]),
             ("linux/amd64", r#"{"os":"windows","architecture":"amd64"}"#, ["linux/amd64", "windows/amd64"]),
             ("linux/arm/v7", r#"{"os":"linux","architecture":"arm","variant":"v6"}"#, ["arm/v7", "arm/v6"]),
-            ("linux/amd64", r#"{"os":"linux","architecture":"amd64","variant":"v3"}"#, ["linux/amd64", "amd64/v3"]),
+            (
+                "linux/amd64",
+                r#"{"os":"linux","architecture":"amd64","variant":"v3"}"#,
+                ["linux/amd64", "amd64/v3"],
+            ),
             ("linux/amd64", r#"{"os":"linux","architecture":"quantum"}"#, ["linux/amd64", "linux/quantum"]),
             ("linux/amd64", r#"{"os":"linux","architecture":null}"#, ["linux/amd64", "names no platform"]),
             ("linux/amd64", "{}", ["linux/amd64", "names no platform"]),
@@ -141,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_windows_needs_is_kept() {
-        let text = r#"{"os":"windows","architecture":"amd64","os.version":"10.0.20348.1","os.features":["win32k"]}"#;
+        let text =
+            r#"{"os":"windows","architecture":"amd64","os.version":"10.0.20348.1","os.features":["win32k"]}"#;
         let fields = config(text).check(&Platform::parse("windows/amd64").unwrap()).unwrap();
         assert_eq!(fields.os_version, "10.0.20348.1");
         assert_eq!(fields.os_features, ["win32k"]);

@@ -97,7 +97,7 @@ pub(crate) struct Index {
 #[derive(Clone, Debug)]
 pub(crate) enum Document {
     /// One image or artifact.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Several.
     Index(Index),
 }
@@ -163,12 +163,8 @@ impl Document {
                 let config = raw.config.ok_or("a manifest without a config")?;
                 let mut layers = raw.layers.unwrap_or_default();
                 layers.extend(raw.blobs.unwrap_or_default());
-                Ok(Self::Manifest(Manifest {
-                    media_type,
-                    config,
-                    layers,
-                    artifact_type: raw.artifact_type,
-                }))
+                let artifact_type = raw.artifact_type;
+                Ok(Self::Manifest(Box::new(Manifest { media_type, config, layers, artifact_type })))
             }
             other => Err(format!("neither an image manifest nor an index, but {other}")),
         }
@@ -180,7 +176,8 @@ impl Manifest {
     pub(crate) fn blobs(&self) -> Result<Vec<(Digest, u64)>, String> {
         let mut blobs: Vec<(Digest, u64)> = Vec::new();
         for descriptor in std::iter::once(&self.config).chain(&self.layers) {
-            if media::is_foreign(&descriptor.media_type) && descriptor.urls.as_ref().is_some_and(|u| !u.is_empty())
+            if media::is_foreign(&descriptor.media_type)
+                && descriptor.urls.as_ref().is_some_and(|u| !u.is_empty())
             {
                 continue;
             }
@@ -234,9 +231,10 @@ mod tests {
         assert_eq!(read.media_type, OCI_MANIFEST);
         assert_eq!(read.blobs().unwrap().len(), 1, "the same blob twice is one to move");
         assert_eq!(read.content_size(), 10);
-        let Ok(Document::Manifest(read)) =
-            Document::parse(manifest("").as_bytes(), Some("application/vnd.docker.distribution.manifest.v2+json; x"))
-        else {
+        let Ok(Document::Manifest(read)) = Document::parse(
+            manifest("").as_bytes(),
+            Some("application/vnd.docker.distribution.manifest.v2+json; x"),
+        ) else {
             panic!("no manifest")
         };
         assert_eq!(read.media_type, DOCKER_MANIFEST);
@@ -247,7 +245,7 @@ mod tests {
     #[test]
     fn refuses_what_can_be_read_in_two_ways() {
         for (text, said, part) in [
-            (manifest(r#","manifests":[]"#), None, "fields of an index too"),
+            (manifest(r#","manifests":[]"#), Some(OCI_MANIFEST), "fields of an index too"),
             (manifest(""), Some(OCI_INDEX), "fields of a manifest too"),
             (manifest(&format!(r#","mediaType":"{OCI_MANIFEST}""#)), Some(DOCKER_MANIFEST), "says it is"),
             (r#"{"schemaVersion":1}"#.to_owned(), None, "schema 1"),
@@ -270,7 +268,9 @@ mod tests {
             media::OCI_CONFIG,
             "0".repeat(64)
         );
-        let Ok(Document::Manifest(read)) = Document::parse(text.as_bytes(), None) else { panic!("no manifest") };
+        let Ok(Document::Manifest(read)) = Document::parse(text.as_bytes(), None) else {
+            panic!("no manifest")
+        };
         assert_eq!(read.blobs().unwrap().len(), 1);
     }
 

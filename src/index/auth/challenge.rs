@@ -117,7 +117,9 @@ mod tests {
     #[test]
     fn several_challenges_may_share_a_header() {
         let one = r#"Basic realm="a, b", Bearer realm="https://t.example/\"x\"" , service = s"#;
-        for headers in [vec![one], vec![r#"Basic realm="x""#, r#"Bearer realm="https://t.example/\"x\"",service=s"#]] {
+        for headers in
+            [vec![one], vec![r#"Basic realm="x""#, r#"Bearer realm="https://t.example/\"x\"",service=s"#]]
+        {
             let Some(Challenge::Bearer(bearer)) = choose(headers) else { panic!("no challenge") };
             assert_eq!(bearer.realm, r#"https://t.example/"x""#);
             assert_eq!(bearer.service.as_deref(), Some("s"));

@@ -22,10 +22,8 @@ pub(super) struct AuthFile {
 /// What such a file says.
 #[derive(Debug, Default)]
 struct Logins {
-    /// By registry, or registry and path.
+    /// By registry, or registry and path. The empty key is the helper for whatever has no entry.
     entries: Vec<(String, Entry)>,
-    /// The helper for whatever has no entry.
-    store: Option<String>,
 }
 
 /// What one entry leads to.
@@ -80,7 +78,8 @@ impl Logins {
 }
 
 fn parse(bytes: &[u8]) -> Result<Logins, String> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("no file with logins: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| format!("no file with logins: {error}"))?;
     let Value::Object(root) = value else { return Err("no file with logins: not a JSON object".to_owned()) };
     let mut logins = Logins::default();
     if let Some(Value::Object(helpers)) = root.get("credHelpers") {
@@ -103,10 +102,8 @@ fn parse(bytes: &[u8]) -> Result<Logins, String> {
             logins.entries.push((normalize(key), Entry::Login(login)));
         }
     }
-    logins.store = root.get("credsStore").and_then(Value::as_str).map(str::to_owned);
-    if let Some(store) = logins.store.take().filter(|name| !name.is_empty()) {
-        // The empty key matches nothing but what has no entry of its own.
-        logins.entries.push((String::new(), Entry::Helper(store)));
+    if let Some(store) = root.get("credsStore").and_then(Value::as_str).filter(|name| !name.is_empty()) {
+        logins.entries.push((String::new(), Entry::Helper(store.to_owned())));
     }
     Ok(logins)
 }
@@ -147,7 +144,9 @@ fn normalize(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let key = match bare {
         Some(rest) => rest.split('/').next().unwrap_or_default(),
-        None => key.strip_suffix("/v1/").or_else(|| key.strip_suffix("/v2/")).unwrap_or(key).trim_end_matches('/'),
+        None => {
+            key.strip_suffix("/v1/").or_else(|| key.strip_suffix("/v2/")).unwrap_or(key).trim_end_matches('/')
+        }
     };
     let (host, path) = key.split_once('/').map_or((key, None), |(host, path)| (host, Some(path)));
     let host = match host.to_ascii_lowercase().as_str() {
@@ -166,7 +165,8 @@ mod tests {
         let repository = Reference::parse(image).unwrap().repository;
         let mut logins = parse(text.as_bytes()).unwrap();
         let key = logins.find(&repository)?.0.to_owned();
-        let place = logins.entries.iter().position(|(k, _)| *k == key || (key == "credsStore" && k.is_empty()))?;
+        let place =
+            logins.entries.iter().position(|(k, _)| *k == key || (key == "credsStore" && k.is_empty()))?;
         Some((key, logins.entries.swap_remove(place).1))
     }
 

@@ -11,7 +11,7 @@ use super::Login;
 use crate::index::error::{Error, Kind, Result};
 
 /// How long a helper may take; some call a cloud's API.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The name under which helpers keep the login of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
@@ -27,7 +27,8 @@ struct Answer {
 /// Asks a helper for the login of a registry. `None` if it has none.
 pub(super) async fn get(name: &str, registry: &str) -> Result<Option<Login>> {
     // The name comes out of a file that a user may not have written: it must not lead out of PATH.
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
         return Err(Error::usage(format!("{name:?} is no name of a credential helper")));
     }
     let program = format!("docker-credential-{name}");
@@ -59,10 +60,14 @@ pub(super) async fn get(name: &str, registry: &str) -> Result<Option<Login>> {
         if said.contains("credentials not found") {
             return Ok(None);
         }
-        return Err(failed(format!("{}: {}", output.status, said.trim().chars().take(300).collect::<String>())));
+        return Err(failed(format!(
+            "{}: {}",
+            output.status,
+            said.trim().chars().take(300).collect::<String>()
+        )));
     }
-    let answer: Answer =
-        serde_json::from_slice(&output.stdout).map_err(|_| failed("it did not answer with JSON".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&output.stdout)
+        .map_err(|_| failed("it did not answer with JSON".to_owned()))?;
     Ok(Some(if answer.username == "<token>" {
         Login::Identity(answer.secret)
     } else {

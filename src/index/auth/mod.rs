@@ -47,11 +47,14 @@ pub(super) struct Found {
     pub(super) origin: String,
 }
 
+/// A helper and a registry.
+type Question = (String, String);
+
 /// The places where logins are kept.
 pub(super) struct Keychain {
     files: Vec<AuthFile>,
     /// Credential helpers may be slow: each is asked once per registry.
-    asked: Mutex<Vec<((String, String), Option<Login>)>>,
+    asked: Mutex<Vec<(Question, Option<Login>)>>,
 }
 
 /// Where the environment says that logins are. Read once, so that tests can give their own.

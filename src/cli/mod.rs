@@ -1,0 +1,49 @@
+//! The command line. One file a command; this one only tells them apart.
+
+mod index;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds a container image on every architecture and makes one image index of it.
+#[derive(Debug, Parser)]
+#[command(name = "archfan", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Assemble, push and inspect image indexes
+    #[command(subcommand)]
+    Index(index::Command),
+}
+
+/// Runs the command that `args` ask for; the first of them is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to the standard output and are no failure; clap knows which is which.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match cli.command {
+        Command::Index(command) => index::run(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

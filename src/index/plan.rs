@@ -1,0 +1,128 @@
+//! What a push will do, found out before anything is changed.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::assemble::{self, Assembled};
+use super::digest::Digest;
+use super::document::{Descriptor, Manifest};
+use super::error::{Error, Kind, Result};
+use super::image::{Image, Store};
+use super::media::Format;
+use super::reference::Repository;
+use super::registry::{Fetched, Registry};
+
+/// A push, planned.
+pub(super) struct Plan {
+    /// The index that will be there.
+    pub(super) index: Assembled,
+    /// The images, in the index' order.
+    pub(super) images: Vec<Image>,
+    /// Manifests that must come to the repository first.
+    pub(super) manifests: Vec<Moved>,
+    /// Blobs that must come before these, each once.
+    pub(super) blobs: Vec<MovedBlob>,
+}
+
+/// A manifest on its way.
+pub(super) struct Moved {
+    pub(super) fetched: Fetched,
+    pub(super) media_type: String,
+}
+
+/// A blob on its way.
+pub(super) struct MovedBlob {
+    /// Of which image it is, for the log.
+    pub(super) label: String,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) store: Store,
+    /// The repository of the same registry from which it can be mounted.
+    pub(super) mount: Option<Repository>,
+}
+
+/// Decides on the index and finds what is missing at the target.
+pub(super) async fn plan(
+    images: Vec<Image>,
+    target: &Repository,
+    registry: &Arc<Registry>,
+    format: Option<Format>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Plan> {
+    let entries: Vec<Descriptor> = images.iter().map(|image| image.descriptor.clone()).collect();
+    let mut attestations: Vec<Descriptor> = Vec::new();
+    for attestation in images.iter().flat_map(|image| &image.attestations) {
+        if !attestations.iter().any(|known| known.digest == attestation.digest) {
+            attestations.push(attestation.clone());
+        }
+    }
+    let format = assemble::format(format, &entries, &attestations, annotations)
+        .map_err(|error| Error::new(Kind::Usage, error))?;
+    let index = assemble::assemble(format, &entries, &attestations, annotations).map_err(Error::failed)?;
+
+    let found: Vec<(Vec<Moved>, Vec<MovedBlob>)> = stream::iter(&images)
+        .map(|image| missing(image, target, registry))
+        .buffered(images.len().max(1))
+        .try_collect()
+        .await?;
+    let mut manifests = Vec::new();
+    let mut blobs = BTreeMap::new();
+    let mut order = Vec::new();
+    for (of_image, blobs_of_image) in found {
+        manifests.extend(of_image);
+        for blob in blobs_of_image {
+            if let Entry::Vacant(place) = blobs.entry(blob.digest.clone()) {
+                order.push(blob.digest.clone());
+                place.insert(blob);
+            }
+        }
+    }
+    let blobs = order.iter().filter_map(|digest| blobs.remove(digest)).collect();
+    Ok(Plan { index, images, manifests, blobs })
+}
+
+/// What of an image and its attestations has to be brought to the target.
+async fn missing(
+    image: &Image,
+    target: &Repository,
+    registry: &Arc<Registry>,
+) -> Result<(Vec<Moved>, Vec<MovedBlob>)> {
+    let mut manifests = Vec::new();
+    let mut blobs = Vec::new();
+    if image.store.is(target) {
+        return Ok((manifests, blobs));
+    }
+    let mut wanted: Vec<(Fetched, Manifest)> = vec![(image.fetched.clone(), image.manifest.clone())];
+    for attestation in &image.attestations {
+        wanted.push(image.attestation(attestation).await?);
+    }
+    for (fetched, manifest) in wanted {
+        // A manifest is only taken by a registry that has all it names: where it is, its blobs are.
+        if registry.has_manifest(target, &fetched.digest).await? {
+            continue;
+        }
+        let named = manifest.blobs().map_err(|error| Error::source(format!("{}: {error}", image.source)))?;
+        for (digest, size) in named {
+            blobs.push(MovedBlob {
+                label: image.platform.to_string(),
+                digest,
+                size,
+                store: image.store.clone(),
+                mount: mountable(&image.store, registry),
+            });
+        }
+        manifests.push(Moved { fetched, media_type: manifest.media_type });
+    }
+    Ok((manifests, blobs))
+}
+
+/// A mount needs one login for both repositories: the same registry, seen with the same login, is the same object.
+fn mountable(store: &Store, registry: &Arc<Registry>) -> Option<Repository> {
+    match store {
+        Store::Remote(from, repository) if Arc::ptr_eq(from, registry) => Some(repository.clone()),
+        _ => None,
+    }
+}

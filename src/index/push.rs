@@ -1,0 +1,241 @@
+//! `archfan index push`: find the images, bring what is missing, and move the tags last.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::access::Registries;
+use super::archive::{self, Archive};
+use super::auth::{Keychain, Places};
+use super::digest::Digest;
+use super::error::{Error, Result};
+use super::http::{Settings, Transport};
+use super::image::{Image, Store};
+use super::media::Format;
+use super::plan::{self, MovedBlob, Plan};
+use super::progress::{self, Progress};
+use super::reference::{Reference, Repository};
+use super::registry::{Check, Registry};
+use super::results::Results;
+use super::source::{Source, Wanted};
+
+/// What is asked for.
+pub(crate) struct Request {
+    /// Where the index goes.
+    pub(crate) target: Reference,
+    /// Its tags, one at least.
+    pub(crate) tags: Vec<String>,
+    /// Annotations of the index.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Its format, or the one that the images ask for.
+    pub(crate) format: Option<Format>,
+    /// The images, in their order.
+    pub(crate) wanted: Vec<Wanted>,
+    /// How registries are reached.
+    pub(crate) connection: Connection,
+    /// How many blobs move at once.
+    pub(crate) jobs: usize,
+    /// Whether to say only what would be done.
+    pub(crate) dry_run: bool,
+    /// Where Tekton's result files go, and how much room they have.
+    pub(crate) results: Option<(PathBuf, usize)>,
+}
+
+/// How registries are reached: what all commands share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connection {
+    /// `--authfile`
+    pub(crate) authfile: Option<PathBuf>,
+    /// `--ca`
+    pub(crate) authorities: Vec<PathBuf>,
+    /// `--insecure`
+    pub(crate) insecure: bool,
+}
+
+impl Connection {
+    /// Opens what is needed to talk to registries.
+    pub(super) fn open(&self) -> Result<(Arc<Transport>, Keychain)> {
+        let keychain = Keychain::open(self.authfile.as_deref(), &Places::from_env())?;
+        let settings = Settings { authorities: self.authorities.clone(), insecure: self.insecure };
+        Ok((Transport::new(settings), keychain))
+    }
+}
+
+/// Pushes an index and gives its digest.
+pub(crate) async fn push(request: &Request, progress: &Progress) -> Result<String> {
+    let (transport, keychain) = request.connection.open()?;
+    let target = &request.target.repository;
+    let mut uses = vec![(target.clone(), !request.dry_run)];
+    for wanted in &request.wanted {
+        if let Source::Registry(reference) = &wanted.source {
+            uses.push((reference.repository.clone(), false));
+        }
+    }
+    let registries = Registries::open(&transport, progress, &keychain, &uses).await?;
+    let registry = registries.of(target).ok_or_else(|| Error::failed(format!("{target}: no way to it")))?;
+
+    let images = find_all(request, &registries).await?;
+    for remark in images.iter().filter_map(|image| image.remark.as_deref()) {
+        progress.say(&format!("note: {remark}"));
+    }
+    let plan = plan::plan(images, target, &registry, request.format, &request.annotations).await?;
+    for image in &plan.images {
+        progress.say(&format!("{}  {}  {}", image.platform, image.descriptor.digest, image.source));
+    }
+    if request.dry_run {
+        return tell(&plan, request, &registry, progress).await;
+    }
+    move_blobs(&plan, target, &registry, request.jobs, progress).await?;
+    move_manifests(&plan, target, &registry).await?;
+    move_tags(&plan, request, &registry).await?;
+    progress.say(&format!(
+        "{target}: {} of {} images is tagged {}",
+        plan.index.digest,
+        plan.images.len(),
+        request.tags.join(", ")
+    ));
+    if let Some((dir, limit)) = &request.results {
+        let images: Vec<Digest> = plan.images.iter().map(|image| image.fetched.digest.clone()).collect();
+        let results = Results::new(target, &request.tags[0], &plan.index.digest, &images, *limit);
+        if results.left_out > 0 {
+            progress.say(&format!(
+                "note: the result IMAGES leaves out the last {} of {} images: a TaskRun's results have no more room",
+                results.left_out,
+                images.len()
+            ));
+        }
+        results.write(dir)?;
+    }
+    Ok(plan.index.digest.to_string())
+}
+
+/// Finds all images at once. Everything that is wrong is told, not only what came first.
+async fn find_all(request: &Request, registries: &Registries) -> Result<Vec<Image>> {
+    let found = join_all(request.wanted.iter().map(|wanted| find(wanted, registries, request.format))).await;
+    let mut images = Vec::new();
+    let mut errors = Vec::new();
+    for image in found {
+        match image {
+            Ok(image) => images.push(image),
+            Err(error) => errors.push(error),
+        }
+    }
+    Error::all(errors).map_or(Ok(images), Err)
+}
+
+async fn find(wanted: &Wanted, registries: &Registries, format: Option<Format>) -> Result<Image> {
+    let source = wanted.source.to_string();
+    let (store, root) = match &wanted.source {
+        Source::Registry(reference) => {
+            let repository = &reference.repository;
+            let registry = registries
+                .of(repository)
+                .ok_or_else(|| Error::failed(format!("{repository}: no way to it")))?;
+            let root = registry.manifest(repository, reference.wanted()).await?;
+            (Store::Remote(registry, repository.clone()), root)
+        }
+        Source::Archive(place) => {
+            let place = place.clone();
+            let opened: Arc<Archive> = archive::open(place, format.unwrap_or(Format::Oci)).await?;
+            let root = opened.root();
+            (Store::Local(opened), root)
+        }
+    };
+    Image::find(store, source, root, &wanted.platform).await
+}
+
+/// Brings all blobs, several at once. None that is damaged leaves anything tagged: tags move after the last of them.
+async fn move_blobs(
+    plan: &Plan,
+    target: &Repository,
+    registry: &Arc<Registry>,
+    jobs: usize,
+    progress: &Progress,
+) -> Result<()> {
+    stream::iter(plan.blobs.iter().map(Ok))
+        .try_for_each_concurrent(jobs.max(1), |blob| move_blob(blob, target, registry, progress))
+        .await
+}
+
+async fn move_blob(
+    blob: &MovedBlob,
+    target: &Repository,
+    registry: &Registry,
+    progress: &Progress,
+) -> Result<()> {
+    let started = Instant::now();
+    let payload = blob.store.payload(&blob.digest, blob.size)?;
+    let check = Check::new(&blob.digest, blob.size, blob.label.clone());
+    let outcome = registry.put_blob(target, blob.mount.as_ref(), payload.as_ref(), &check).await?;
+    progress.blob(&blob.label, &blob.digest, blob.size, &outcome, started.elapsed());
+    Ok(())
+}
+
+/// Brings the manifests of images and attestations. None names another, so their order is free.
+async fn move_manifests(plan: &Plan, target: &Repository, registry: &Registry) -> Result<()> {
+    stream::iter(plan.manifests.iter().map(|moved| {
+        let fetched = &moved.fetched;
+        registry.put_manifest(
+            target,
+            fetched.digest.as_str(),
+            &moved.media_type,
+            &fetched.bytes,
+            &fetched.digest,
+        )
+    }))
+    .buffer_unordered(8)
+    .try_collect()
+    .await
+}
+
+/// Moves the tags, all at once: each becomes the new index in one request, so at any moment each names a whole one, old or new.
+async fn move_tags(plan: &Plan, request: &Request, registry: &Registry) -> Result<()> {
+    let target = &request.target.repository;
+    let bytes = Bytes::from(plan.index.bytes.clone());
+    let puts =
+        join_all(request.tags.iter().map(|tag| {
+            registry.put_manifest(target, tag, plan.index.media_type, &bytes, &plan.index.digest)
+        }))
+        .await;
+    Error::all(puts.into_iter().filter_map(std::result::Result::err).collect()).map_or(Ok(()), Err)
+}
+
+/// Says what would be done.
+async fn tell(plan: &Plan, request: &Request, registry: &Registry, progress: &Progress) -> Result<String> {
+    let target = &request.target.repository;
+    let there: Vec<bool> = stream::iter(&plan.blobs)
+        .map(|blob| registry.has_blob(target, &blob.digest))
+        .buffered(8)
+        .try_collect()
+        .await?;
+    let (mut count, mut sum) = (0, 0);
+    for (blob, there) in plan.blobs.iter().zip(there) {
+        let what = match (&blob.mount, there) {
+            (_, true) => "is there".to_owned(),
+            (Some(from), false) => format!("would be mounted from {from}"),
+            (None, false) => {
+                count += 1;
+                sum += blob.size;
+                "would be sent".to_owned()
+            }
+        };
+        let size = progress::bytes(blob.size);
+        progress.say(&format!("{}  blob {}  {size:>9}  {what}", blob.label, blob.digest.short()));
+    }
+    for moved in &plan.manifests {
+        progress.say(&format!("manifest {} would be pushed", moved.fetched.digest));
+    }
+    progress.say(&format!(
+        "{target}: {} of {} images would be tagged {}; {count} blobs of {} would be sent; nothing was changed",
+        plan.index.digest,
+        plan.images.len(),
+        request.tags.join(", "),
+        progress::bytes(sum)
+    ));
+    Ok(plan.index.digest.to_string())
+}
