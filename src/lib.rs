@@ -6,3 +6,5 @@ pub mod api;
 pub mod cli;
 pub mod core;
 pub mod index;
+pub mod obs;
+pub mod shell;

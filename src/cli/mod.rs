@@ -1,8 +1,11 @@
 //! The command line. One file a command; this one only tells them apart.
 
+mod controller;
+mod crd;
 mod index;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +20,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Controller(controller::Arguments),
+    /// Print the CustomResourceDefinition of MultiArchBuild
+    Crd,
     /// Assemble, push and inspect image indexes
     #[command(subcommand)]
     Index(index::Command),
@@ -33,8 +39,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
+        Command::Controller(arguments) => controller::run(arguments),
+        Command::Crd => crd::run(),
         Command::Index(command) => index::run(command),
     }
+}
+
+/// Says why a command failed, on the standard error.
+fn fail(why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "archfan: {why}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

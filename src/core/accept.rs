@@ -171,7 +171,10 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
 }
 
 /// The build's spec and where it stands: as frozen at the start, or as it is now.
-fn written(
+///
+/// # Errors
+/// That it cannot be found.
+pub fn written(
     run: &CustomRun,
     facts: &Facts,
     extra: &ExtraFields,

@@ -8,6 +8,9 @@ use super::problem::Reason;
 /// An event about a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// The platform that it is about, or nothing for the run as a whole. Events about different platforms are not one event that
+    /// repeats.
+    pub about: String,
     /// Whether somebody should look at it.
     pub warning: bool,
     /// One word for programs.
@@ -17,12 +20,12 @@ pub struct Event {
 }
 
 impl Event {
-    fn normal(reason: Reason, message: String) -> Self {
-        Self { warning: false, reason: reason.as_str().to_owned(), message }
+    fn normal(about: &str, reason: Reason, message: String) -> Self {
+        Self { about: about.to_owned(), warning: false, reason: reason.as_str().to_owned(), message }
     }
 
-    fn warning(reason: &str, message: String) -> Self {
-        Self { warning: true, reason: reason.to_owned(), message }
+    fn warning(about: &str, reason: &str, message: String) -> Self {
+        Self { about: about.to_owned(), warning: true, reason: reason.to_owned(), message }
     }
 }
 
@@ -36,10 +39,10 @@ pub fn between(
     let mut events = Vec::new();
     if old.start_time.is_none() && new.completion_time.is_none() {
         let platforms: Vec<&str> = is.platforms.iter().map(|platform| platform.platform.as_str()).collect();
-        events.push(Event::normal(Reason::Started, format!("building for {}", platforms.join(", "))));
+        events.push(Event::normal("", Reason::Started, format!("building for {}", platforms.join(", "))));
     }
     for warning in is.warnings.iter().filter(|warning| !was.warnings.contains(warning)) {
-        events.push(Event::warning(&warning.reason, warning.message.clone()));
+        events.push(Event::warning("", &warning.reason, warning.message.clone()));
     }
     for platform in &is.platforms {
         let before = was.platforms.iter().find(|before| before.platform == platform.platform);
@@ -50,6 +53,7 @@ pub fn between(
         && let Some(condition) = Condition::succeeded(&new.conditions)
     {
         events.push(Event {
+            about: String::new(),
             warning: condition.status != "True",
             reason: condition.reason.clone(),
             message: condition.message.clone(),
@@ -67,11 +71,11 @@ fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Op
     let name = &platform.platform;
     match platform.phase {
         Phase::Succeeded if platform.reason == Reason::Reused.as_str() => {
-            Some(Event::normal(Reason::Reused, format!("{name}: {}", platform.message)))
+            Some(Event::normal(name, Reason::Reused, format!("{name}: {}", platform.message)))
         }
-        Phase::Succeeded => Some(Event::normal(Reason::Built, format!("{name} was built"))),
+        Phase::Succeeded => Some(Event::normal(name, Reason::Built, format!("{name} was built"))),
         Phase::Failed => {
-            Some(Event::warning(&platform.reason, format!("{name} failed: {}", platform.message)))
+            Some(Event::warning(name, &platform.reason, format!("{name} failed: {}", platform.message)))
         }
         // That a pod starts, or waits its turn, is nothing to look at.
         Phase::Pending | Phase::Waiting
@@ -80,7 +84,7 @@ fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Op
                     .iter()
                     .any(|usual| usual.as_str() == platform.reason) =>
         {
-            Some(Event::warning(&platform.reason, format!("{name} waits: {}", platform.message)))
+            Some(Event::warning(name, &platform.reason, format!("{name} waits: {}", platform.message)))
         }
         _ => None,
     }

@@ -151,6 +151,6 @@ pub enum RefusalReason {
     Quota(String),
     /// The server, or a webhook, will not have it.
     Rejected(String),
-    /// The run's own namespace is going.
-    NamespaceGone(String),
+    /// It is not allowed now, but may be later: the namespace is going, or the controller lacks a right.
+    NotNow(String),
 }

@@ -365,7 +365,7 @@ impl<'a> Work<'a> {
             RefusalReason::Rejected(words) => {
                 Refused::Fail(Reason::ChildRejected, format!("its TaskRun was refused: {words}"))
             }
-            RefusalReason::NamespaceGone(words) => {
+            RefusalReason::NotNow(words) => {
                 self.wake_in(RETRY);
                 Refused::Wait(Reason::Admission, words)
             }
@@ -628,7 +628,7 @@ fn claim_ending(refusal: &Refusal) -> Ending {
         RefusalReason::Taken(_) => (Reason::NameTaken, "there is another of that name"),
         RefusalReason::Quota(words)
         | RefusalReason::Rejected(words)
-        | RefusalReason::NamespaceGone(words) => (Reason::ChildRejected, words.as_str()),
+        | RefusalReason::NotNow(words) => (Reason::ChildRejected, words.as_str()),
     };
     Ending {
         reason: reason.as_str().to_owned(),

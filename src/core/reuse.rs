@@ -6,10 +6,14 @@
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
-use super::accept::hex;
+use super::accept::{self, hex};
 use super::children::TaskRunBody;
+use super::observed::Facts;
+use super::path::Path;
+use super::request::{Input, Request};
 use crate::api::names::{annotation, label};
-use crate::api::tekton::{Condition, TaskRun};
+use crate::api::status::ExtraFields;
+use crate::api::tekton::{Condition, CustomRun, TaskRun};
 
 /// The label value by which children of the same text are found.
 pub fn key(text: &str) -> String {
@@ -63,4 +67,14 @@ pub fn find<'a, T: AsRef<TaskRun>>(body: &TaskRunBody, candidates: &'a [T]) -> O
             };
             age(a).cmp(&age(b))
         })
+}
+
+/// The text by which a run's children are recognised, before its request has been read as a whole; `None` if it has none, or if
+/// nothing can be read.
+pub fn text_of(run: &CustomRun, extra: &ExtraFields, facts: &Facts) -> Option<String> {
+    let (root, spec, _) = accept::written(run, facts, extra).ok()?;
+    spec.pointer("/strategy/reuse")?;
+    let root = Path::root(&root);
+    let input = Input { run, spec: &spec, root: &root, default_timeout: None };
+    Request::parse(input).ok()?.strategy.reuse
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use serde_json::Value;
+
 use super::duration::human;
+use super::problem::Reason;
 use crate::api::status::{Phase, PlatformStatus, TaskStatus};
 use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
 
@@ -91,6 +94,18 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>) -> String 
         }
     }
     line
+}
+
+/// The end of a run whose status the server does not take because of its size: the verdict without what made it large.
+pub fn too_large(status: &CustomRunStatus, words: &str, now: Timestamp) -> CustomRunStatus {
+    let mut small = status.clone();
+    small.results.clear();
+    small.extra_fields = Value::Null;
+    let message = format!(
+        "the run's status is larger than the API server takes ({words}); have the tasks write less, or build for fewer platforms in one run"
+    );
+    set(&mut small, Verdict::False, Reason::ResultsTooLarge.as_str(), message, now);
+    small
 }
 
 fn word(phase: Phase, start: Option<&Time>, end: Option<&Time>) -> String {

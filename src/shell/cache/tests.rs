@@ -1,0 +1,160 @@
+use serde_json::json;
+
+use super::*;
+
+fn run(name: &str, version: u64) -> CustomRun {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+            "managedFields": [{"manager": "x"}]},
+        "spec": {"customRef": {"apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild", "name": "b"}},
+    }))
+    .unwrap()
+}
+
+fn child(name: &str, run: &str, version: u64) -> TaskRun {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+            "labels": {"archfan.dev/reuse": "d1"},
+            "ownerReferences": [
+                {"apiVersion": "tekton.dev/v1beta1", "kind": "CustomRun", "name": run, "uid": format!("uid-{run}"), "controller": false},
+                {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": "p", "uid": "uid-p", "controller": true},
+            ]},
+        "spec": {},
+    }))
+    .unwrap()
+}
+
+fn pod(name: &str, task_run: &str, created: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns", "labels": {"tekton.dev/taskRun": task_run}, "creationTimestamp": created},
+    }))
+    .unwrap()
+}
+
+fn node(name: &str, ready: bool, heartbeat: &str) -> Node {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/arch": "arm64"}},
+        "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": heartbeat}]},
+    }))
+    .unwrap()
+}
+
+fn key(name: &str) -> Key {
+    Key::new("ns", name)
+}
+
+#[test]
+fn runs_of_other_controllers_are_passed_over() {
+    let cache = Cache::default();
+    let mut other = run("other", 1);
+    other.spec.custom_ref.as_mut().unwrap().kind = "Wait".into();
+    assert_eq!(cache.runs_changed(Change::Applied(other.clone())), []);
+    assert_eq!(cache.runs_changed(Change::Listed(None, vec![other, run("a", 1)])), [key("a")]);
+    assert!(cache.run(&key("other")).is_none());
+    assert_eq!(cache.run(&key("a")).unwrap().metadata.managed_fields, None);
+}
+
+#[test]
+fn an_older_version_is_passed_over() {
+    let cache = Cache::default();
+    cache.runs_changed(Change::Applied(run("a", 5)));
+    assert_eq!(cache.runs_changed(Change::Applied(run("a", 4))), []);
+    assert_eq!(cache.run(&key("a")).unwrap().metadata.resource_version.as_deref(), Some("5"));
+    let mut again = run("a", 3);
+    again.metadata.uid = Some("another".into());
+    assert_eq!(cache.runs_changed(Change::Applied(again)), [key("a")], "another object of that name is news");
+}
+
+#[test]
+fn children_are_known_by_their_first_owner() {
+    let cache = Cache::default();
+    assert_eq!(cache.children_changed(Change::Applied(child("a-1", "a", 1))), [key("a")]);
+    assert_eq!(cache.children_of("uid-a").keys().collect::<Vec<_>>(), ["a-1"]);
+    assert_eq!(cache.children_changed(Change::Deleted(child("a-1", "a", 2))), [key("a")]);
+    assert!(cache.children_of("uid-a").is_empty());
+    assert!(cache.reusable("ns", "d1").is_empty());
+    assert!(cache.read().families.is_empty() && cache.read().reusable.is_empty(), "nothing is left behind");
+}
+
+#[test]
+fn a_deletion_that_the_watch_missed_is_found_by_the_next_list() {
+    let cache = Cache::default();
+    for name in ["a-1", "a-2"] {
+        cache.children_changed(Change::Applied(child(name, "a", 1)));
+    }
+    cache.children_changed(Change::Applied(child("b-1", "b", 1)));
+    let due = cache.children_changed(Change::Listed(None, vec![child("a-1", "a", 1), child("b-1", "b", 1)]));
+    assert!(due.contains(&key("a")), "{due:?}");
+    assert_eq!(cache.children_of("uid-a").len(), 1);
+    // A list of another namespace says nothing about this one.
+    cache.children_changed(Change::Listed(Some("other".into()), vec![]));
+    assert_eq!(cache.children_of("uid-a").len(), 1);
+}
+
+#[test]
+fn what_was_just_written_is_there_at_once_and_does_not_come_back() {
+    let cache = Cache::default();
+    cache.child_written(child("a-1", "a", 7));
+    assert_eq!(cache.children_of("uid-a").len(), 1);
+    assert_eq!(cache.children_changed(Change::Applied(child("a-1", "a", 6))), [], "an older event");
+    // Created and deleted before the answer to the create arrives.
+    cache.children_changed(Change::Deleted(child("a-2", "a", 9)));
+    cache.child_written(child("a-2", "a", 8));
+    assert_eq!(cache.children_of("uid-a").len(), 1);
+}
+
+#[test]
+fn a_run_that_is_gone_is_not_put_back() {
+    let cache = Cache::default();
+    cache.runs_changed(Change::Applied(run("a", 1)));
+    cache.runs_changed(Change::Deleted(run("a", 2)));
+    cache.run_written(run("a", 2));
+    assert!(cache.run(&key("a")).is_none());
+}
+
+#[test]
+fn the_pod_of_the_current_attempt_is_chosen() {
+    let cache = Cache::default();
+    cache.children_changed(Change::Applied(child("a-1", "a", 1)));
+    assert_eq!(cache.pods_changed(Change::Applied(pod("old", "a-1", "2026-01-01T00:00:00Z"))), [key("a")]);
+    cache.pods_changed(Change::Applied(pod("new", "a-1", "2026-01-01T00:01:00Z")));
+    let mut child = child("a-1", "a", 2);
+    let name = |child: &TaskRun| cache.pod_of(child).unwrap().metadata.name.clone().unwrap();
+    assert_eq!(name(&child), "new");
+    child.status = Some(serde_json::from_value(json!({"podName": "old"})).unwrap());
+    assert_eq!(name(&child), "old");
+    assert_eq!(cache.pods_changed(Change::Listed(None, vec![])), [key("a")]);
+    assert!(cache.pod_of(&child).is_none());
+}
+
+#[test]
+fn notes_are_kept_for_our_pods_only() {
+    let cache = Cache::default();
+    let note = |message: &str| PodNote { reason: "FailedMount".into(), message: message.into() };
+    assert_eq!(cache.noted(key("p"), note("x")), []);
+    cache.children_changed(Change::Applied(child("a-1", "a", 1)));
+    cache.pods_changed(Change::Applied(pod("p", "a-1", "2026-01-01T00:00:00Z")));
+    for number in 0..6 {
+        assert_eq!(cache.noted(key("p"), note(&number.to_string())), [key("a")]);
+    }
+    assert_eq!(cache.noted(key("p"), note("5")), [], "it has been said");
+    assert_eq!(cache.notes_of(&key("p")).len(), NOTES);
+    cache.pods_changed(Change::Deleted(pod("p", "a-1", "2026-01-01T00:00:00Z")));
+    assert!(cache.notes_of(&key("p")).is_empty());
+}
+
+#[test]
+fn a_node_s_heartbeat_concerns_nobody() {
+    let cache = Cache::default();
+    cache.runs_changed(Change::Applied(run("a", 1)));
+    let mut done = run("done", 1);
+    done.status = Some(serde_json::from_value(json!({"completionTime": "2026-01-01T00:00:00Z"})).unwrap());
+    cache.runs_changed(Change::Applied(done));
+    assert!(cache.nodes().is_none());
+    let first = node("n", true, "2026-01-01T00:00:00Z");
+    assert_eq!(cache.nodes_changed(Change::Listed(None, vec![first])), [key("a")]);
+    assert_eq!(cache.nodes_changed(Change::Applied(node("n", true, "2026-01-01T00:05:00Z"))), []);
+    assert_eq!(cache.nodes_changed(Change::Applied(node("n", false, "2026-01-01T00:06:00Z"))), [key("a")]);
+    assert_eq!(cache.nodes_changed(Change::Deleted(node("n", false, "2026-01-01T00:06:00Z"))), [key("a")]);
+    assert!(cache.nodes().unwrap().is_empty());
+}

@@ -1,0 +1,286 @@
+//! One look at one run: gather, plan, carry out, write the status once, tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use super::api::{Api, ApiError, Key};
+use super::cache::Cache;
+use super::gather;
+use crate::api::tekton::TaskRun;
+use crate::core::observed::{Observed, Refusal, RefusalReason};
+use crate::core::plan::{Action, plan};
+use crate::core::settings::Settings;
+
+/// What every reconcile needs.
+#[derive(Debug)]
+pub struct Context<A> {
+    /// The API server.
+    pub api: A,
+    /// What the watches have seen.
+    pub cache: Cache,
+    /// What the person who installed archfan decided.
+    pub settings: Arc<Settings>,
+}
+
+/// How a reconcile ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is done that can be done now. Look again after a while, or when something happens.
+    Done(Option<Duration>),
+    /// The run is gone.
+    Gone,
+    /// Something failed that may succeed later.
+    Retry {
+        /// Not before this long, if the server said so.
+        after: Option<Duration>,
+        /// What failed.
+        why: ApiError,
+    },
+}
+
+/// How often plan and action alternate in one reconcile: an action may show that another plan is wanted, for instance that a name is
+/// taken. More than this is left to the next reconcile.
+const ROUNDS: usize = 6;
+
+/// Looks at one run and does what is to be done.
+pub async fn reconcile<A: Api>(key: &Key, context: &Context<A>, now: Timestamp) -> Outcome {
+    let Some(run) = context.cache.run(key) else { return Outcome::Gone };
+    let gathered = gather::gather(&context.api, &context.cache, &context.settings, run, now).await;
+    let mut observed = match gathered {
+        Ok(observed) => observed,
+        Err(error) => return retry(error),
+    };
+    let mut failure: Option<ApiError> = None;
+    for _ in 0..ROUNDS {
+        let planned = plan(&observed);
+        if planned.actions.is_empty() || failure.is_some() {
+            return finish(context, &observed, planned, failure).await;
+        }
+        let outcomes = join_all(planned.actions.iter().map(|action| carry_out(context, &observed, action)));
+        let outcomes = outcomes.await;
+        for outcome in outcomes {
+            match outcome {
+                Ok(learned) => learn(&mut observed, &context.cache, key, learned),
+                // The others' outcomes still count, and so does the worst of the errors.
+                Err(error) => failure = Some(worse(failure, error)),
+            }
+        }
+        if let Err(error) = read_made_claims(context, &mut observed, key, &planned.actions).await {
+            failure = Some(worse(failure, error));
+        }
+    }
+    let why = ApiError::Unavailable("actions and plan do not agree yet".to_owned());
+    Outcome::Retry { after: None, why }
+}
+
+/// Writes the status and tells about it.
+async fn finish<A: Api>(
+    context: &Context<A>,
+    observed: &Observed,
+    planned: crate::core::plan::Plan,
+    failure: Option<ApiError>,
+) -> Outcome {
+    if let Some(status) = &planned.status {
+        match context.api.write_status(&observed.run, status).await {
+            Ok(written) => context.cache.run_written(written),
+            Err(ApiError::NotFound(_)) => return Outcome::Gone,
+            Err(ApiError::TooLarge(words)) => {
+                let status = crate::core::status::too_large(status, &words, observed.now);
+                return match context.api.write_status(&observed.run, &status).await {
+                    Ok(written) => {
+                        context.cache.run_written(written);
+                        Outcome::Done(None)
+                    }
+                    Err(error) => retry(error),
+                };
+            }
+            Err(error) => return retry(error),
+        }
+        for event in &planned.events {
+            context.api.tell(&observed.run, event).await;
+        }
+    }
+    match failure {
+        Some(error) => retry(error),
+        None => Outcome::Done(planned.again),
+    }
+}
+
+fn retry(why: ApiError) -> Outcome {
+    let after = match &why {
+        ApiError::Throttled { after, .. } => *after,
+        _ => None,
+    };
+    Outcome::Retry { after, why }
+}
+
+/// Of two errors the one to wait longer for.
+fn worse(one: Option<ApiError>, other: ApiError) -> ApiError {
+    match one {
+        Some(one @ ApiError::Throttled { .. }) => one,
+        _ => other,
+    }
+}
+
+/// What an action has taught.
+enum Learned {
+    /// A child is as this says.
+    Child(Box<TaskRun>),
+    /// A child is gone.
+    Gone(String),
+    /// An object cannot be made.
+    Refused(Refusal),
+    /// Nothing that a plan depends on.
+    Nothing,
+}
+
+fn learn(observed: &mut Observed, cache: &Cache, run: &Key, learned: Learned) {
+    match learned {
+        Learned::Child(child) => {
+            cache.child_written((*child).clone());
+            observed.children.insert(child.metadata.name.clone().unwrap_or_default(), Arc::new(*child));
+        }
+        Learned::Gone(name) => {
+            let gone = observed.children.remove(&name);
+            let uid = gone.and_then(|child| child.metadata.uid.clone());
+            cache.child_gone(&Key::new(&run.namespace, &name), uid.as_deref());
+            observed.refusals.retain(|refusal| refusal.name != name);
+        }
+        Learned::Refused(refusal) => observed.refusals.push(refusal),
+        Learned::Nothing => {}
+    }
+}
+
+async fn carry_out<A: Api>(
+    context: &Context<A>,
+    observed: &Observed,
+    action: &Action,
+) -> Result<Learned, ApiError> {
+    let meta = &observed.run.metadata;
+    let run = meta.name.as_deref().unwrap_or_default();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    let key = |name: &str| Key::new(namespace, name);
+    match action {
+        Action::CreateTaskRun(body) => {
+            let name = &body.metadata.name;
+            match context.api.create_task_run(body).await {
+                Ok(child) => {
+                    info!(namespace, run, task_run = %name, "created a TaskRun");
+                    Ok(Learned::Child(Box::new(child)))
+                }
+                Err(error) => not_created(context, &key(name), uid, error).await,
+            }
+        }
+        Action::CreateClaim(body) => {
+            let name = &body.metadata.name;
+            match context.api.create_claim(body).await {
+                Ok(()) => {
+                    info!(namespace, run, claim = %name, "made a claim");
+                    Ok(Learned::Nothing)
+                }
+                Err(ApiError::AlreadyExists(words)) => Ok(refused(name, RefusalReason::Rejected(words))),
+                Err(error) => refusal(name, error),
+            }
+        }
+        Action::CancelTaskRun { name, message } => {
+            match context.api.cancel_task_run(&key(name), message).await {
+                Ok(child) => {
+                    info!(namespace, run, task_run = %name, reason = %message, "cancelled a TaskRun");
+                    Ok(Learned::Child(Box::new(child)))
+                }
+                Err(ApiError::NotFound(_)) => Ok(Learned::Gone(name.clone())),
+                // It has ended meanwhile: Tekton allows no change then. See what has become of it.
+                Err(ApiError::Invalid(words) | ApiError::Forbidden(words)) => {
+                    debug!(namespace, run, task_run = %name, %words, "a TaskRun could not be cancelled");
+                    match context.api.get_task_run(&key(name)).await? {
+                        Some(child) if crate::core::progress::has_ended(&child) => {
+                            Ok(Learned::Child(Box::new(child)))
+                        }
+                        Some(_) => Err(ApiError::Unavailable(words)),
+                        None => Ok(Learned::Gone(name.clone())),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Action::DeleteTaskRun { name, uid } => match context.api.delete_task_run(&key(name), uid).await {
+            Ok(()) => {
+                info!(namespace, run, task_run = %name, "deleted a TaskRun");
+                Ok(Learned::Gone(name.clone()))
+            }
+            Err(ApiError::NotFound(_) | ApiError::Conflict(_)) => Ok(Learned::Gone(name.clone())),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// What to make of it that a child was not created.
+async fn not_created<A: Api>(
+    context: &Context<A>,
+    key: &Key,
+    run_uid: &str,
+    error: ApiError,
+) -> Result<Learned, ApiError> {
+    let ApiError::AlreadyExists(words) = error else { return refusal(&key.name, error) };
+    let Some(there) = context.api.get_task_run(key).await? else {
+        // Gone again between the two calls.
+        return Err(ApiError::Unavailable(words));
+    };
+    let owner = there.metadata.owner_references.iter().flatten().next();
+    if owner.is_some_and(|owner| owner.uid == run_uid) {
+        debug!(%key, "the TaskRun is there already");
+        return Ok(Learned::Child(Box::new(there)));
+    }
+    Ok(refused(&key.name, RefusalReason::Taken(Box::new(there))))
+}
+
+/// Errors that say something about the request, and not about the way to the server.
+fn refusal(name: &str, error: ApiError) -> Result<Learned, ApiError> {
+    match error {
+        ApiError::Invalid(words) | ApiError::TooLarge(words) => {
+            Ok(refused(name, RefusalReason::Rejected(words)))
+        }
+        ApiError::Forbidden(words) if words.contains("exceeded quota") => {
+            Ok(refused(name, RefusalReason::Quota(words)))
+        }
+        // A policy has spoken (Kubernetes words a webhook's denial so).
+        ApiError::Forbidden(words) if words.contains("denied the request") => {
+            Ok(refused(name, RefusalReason::Rejected(words)))
+        }
+        ApiError::Forbidden(words) => {
+            warn!(%name, %words, "the API server forbids to create an object");
+            Ok(refused(name, RefusalReason::NotNow(words)))
+        }
+        error => Err(error),
+    }
+}
+
+fn refused(name: &str, why: RefusalReason) -> Learned {
+    Learned::Refused(Refusal { name: name.to_owned(), why })
+}
+
+/// Reads claims that have just been made, so that they are judged in the same reconcile.
+async fn read_made_claims<A: Api>(
+    context: &Context<A>,
+    observed: &mut Observed,
+    run: &Key,
+    actions: &[Action],
+) -> Result<(), ApiError> {
+    let made: Vec<String> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::CreateClaim(claim) => Some(claim.metadata.name.clone()),
+            _ => None,
+        })
+        .collect();
+    if !made.is_empty() {
+        let claims = gather::claims(&context.api, &run.namespace, made.iter()).await?;
+        observed.facts.claims.extend(claims);
+    }
+    Ok(())
+}
