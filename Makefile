@@ -21,10 +21,16 @@ cluster-down: ## take the cluster down and leave nothing of it behind
 cluster-status: ## show each part of the cluster: version, health, address, log file
 	@$(CLUSTER)/status
 
+.PHONY: lint
+lint: lint-scripts ## check everything that can be checked without running it
+
 .PHONY: lint-scripts
 lint-scripts: ## check the shell scripts
 	@$(CLUSTER)/lint
 
+.PHONY: test
+test: lint test-cluster ## every test there is, on the real cluster
+
 .PHONY: test-cluster
-test-cluster: ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing
+test-cluster: cluster ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing
 	@$(CLUSTER)/tests/run
