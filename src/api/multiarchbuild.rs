@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kube::CustomResource;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +53,7 @@ use super::tekton::{Metadata, ParamValue};
     derive = "PartialEq"
 )]
 #[schemars(
+    transform = RecursiveTransform(without_default),
     extend("x-kubernetes-validations" = [
         {
             "rule": "(has(self.taskRef) ? 1 : 0) + (has(self.taskSpec) ? 1 : 0) + (has(self.tasks) && self.tasks.size() > 0 ? 1 : 0) == 1",
@@ -70,7 +72,7 @@ pub struct MultiArchBuildSpec {
     /// The platforms to build for, in the order in which results and the image index list them. Each is a string like
     /// "linux/arm64", "linux/arm/v7" or an alias like "aarch64"; or an object with the fields platform, required and runsOn;
     /// or "$(params.NAME[*])", which stands for every item of an array param.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(required, length(min = 1, max = 64))]
     pub platforms: Vec<PlatformEntry>,
 
     /// The build task, by name or by resolver, as in a TaskRun.
@@ -604,6 +606,12 @@ pub struct IndexArchives {
     /// Docker archives are recognised by what they hold, compressed or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+/// Takes the defaults out of a schema. The API server would write them into every object, where they would look as if the author had
+/// said them; archfan knows them anyway.
+fn without_default(schema: &mut Schema) {
+    schema.remove("default");
 }
 
 fn any_value(_: &mut SchemaGenerator) -> Schema {

@@ -626,9 +626,9 @@ enum Refused {
 fn claim_ending(refusal: &Refusal) -> Ending {
     let (reason, why) = match &refusal.why {
         RefusalReason::Taken(_) => (Reason::NameTaken, "there is another of that name"),
-        RefusalReason::Quota(words)
-        | RefusalReason::Rejected(words)
-        | RefusalReason::NotNow(words) => (Reason::ChildRejected, words.as_str()),
+        RefusalReason::Quota(words) | RefusalReason::Rejected(words) | RefusalReason::NotNow(words) => {
+            (Reason::ChildRejected, words.as_str())
+        }
     };
     Ending {
         reason: reason.as_str().to_owned(),

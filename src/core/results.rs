@@ -40,7 +40,7 @@ pub fn collect(
     let mut arrays: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (_, status) in &built {
         for (name, value) in results_of(status) {
-            arrays.entry(name).or_default().push(value.to_string());
+            arrays.entry(name).or_default().push(text(value));
         }
     }
     for (name, values) in arrays {
@@ -57,17 +57,13 @@ pub fn collect(
     for written in
         index.iter().filter(|index| index.phase == Phase::Succeeded).flat_map(|index| &index.results)
     {
-        results.insert(written.name.clone(), written.value.to_string().trim().to_owned());
+        results.insert(written.name.clone(), text(&written.value));
     }
     // The keys come last: a name like `linux-arm64-x` is never anything else.
     for (target, status) in request.targets.iter().zip(platforms) {
         let key = target.platform.key();
         for (name, value) in results_of(status) {
-            let text = match value {
-                ParamValue::String(text) => text.trim_end_matches('\n').to_owned(),
-                other => other.to_string(),
-            };
-            results.insert(format!("{key}-{name}"), text);
+            results.insert(format!("{key}-{name}"), text(value));
         }
     }
     results.into_iter().map(|(name, value)| RunResult { name, value }).collect()
@@ -76,6 +72,14 @@ pub fn collect(
 /// How many bytes results take in an object.
 pub fn size(results: &[RunResult]) -> usize {
     results.iter().map(|result| result.name.len() + result.value.len() + 24).sum()
+}
+
+/// A value as a string. The line break that `echo` left at its end belongs to nobody.
+fn text(value: &ParamValue) -> String {
+    match value {
+        ParamValue::String(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn json(values: &[String]) -> String {
