@@ -1,12 +1,13 @@
 //! `archfan index`: image indexes, without a cluster.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::index::inspect;
 use crate::index::media::Format;
 use crate::index::progress::Progress;
 use crate::index::push::{self, Connection, Request};
@@ -26,6 +27,9 @@ pub(super) enum Command {
     /// Archives may be plain, gzip or zstd; they are told by content.
     #[command(after_help = EXIT_CODES)]
     Push(PushArgs),
+    /// Show what an index names
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a registry refused the login or wants one; \
@@ -47,6 +51,28 @@ pub(super) struct ConnectionArgs {
     /// Take any certificate, and speak plain HTTP with registries that have no TLS
     #[arg(long)]
     insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// The index: registry/repository:tag or registry/repository@digest
+    #[arg(value_name = "REF")]
+    target: String,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +204,15 @@ fn with_runtime(command: Command, progress: &Progress) -> Result<String, Error> 
             let request = args.request().map_err(|error| Error::new(Kind::Usage, error))?;
             runtime.block_on(push::push(&request, progress))
         }
+        Command::Inspect(args) => {
+            let target = Reference::parse(&args.target).map_err(|error| Error::new(Kind::Usage, error))?;
+            let connection = args.connection.connection();
+            let report = runtime.block_on(inspect::inspect(&target, &connection, progress));
+            report.and_then(|report| match args.output {
+                Output::Table => Ok(report.table()),
+                Output::Json => report.json(),
+            })
+        }
     };
     // A reader that hangs on a dead network file system must not keep a failed push from ending.
     runtime.shutdown_background();
@@ -188,7 +223,11 @@ fn with_runtime(command: Command, progress: &Progress) -> Result<String, Error> 
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 #[cfg(test)]
@@ -206,6 +245,7 @@ mod tests {
         let args = ["index", "push"].into_iter().chain(args.split_whitespace());
         match Whole::try_parse_from(args).map_err(|error| error.to_string())?.command {
             Command::Push(args) => args.request(),
+            Command::Inspect(_) => Err("inspect".to_owned()),
         }
     }
 

@@ -48,14 +48,23 @@ impl Store {
         }
     }
 
-    /// The bytes of a blob, to be sent elsewhere.
-    pub(super) fn payload(&self, digest: &Digest, size: u64) -> Result<Box<dyn Payload>> {
-        Ok(match self {
+    /// The bytes of a blob, to be sent elsewhere; `None` if they come only with all others, from an archive that is read as a stream.
+    pub(super) fn payload(&self, digest: &Digest, size: u64) -> Result<Option<Box<dyn Payload>>> {
+        match self {
             Self::Remote(registry, repository) => {
-                Box::new(RemoteBlob::new(Arc::clone(registry), repository.clone(), digest.clone(), size))
+                let (registry, repository) = (Arc::clone(registry), repository.clone());
+                Ok(Some(Box::new(RemoteBlob::new(registry, repository, digest.clone(), size))))
             }
-            Self::Local(archive) => archive.payload(digest, size)?,
-        })
+            Self::Local(archive) => archive.payload(digest, size),
+        }
+    }
+
+    /// Checks that a blob that will have to be sent is there, as far as that costs nothing.
+    pub(super) fn expect(&self, digest: &Digest, size: u64) -> Result<()> {
+        match self {
+            Self::Remote(..) => Ok(()),
+            Self::Local(archive) => archive.expect(digest, size),
+        }
     }
 
     /// Whether this is the repository itself, so that nothing has to be moved to it.

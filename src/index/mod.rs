@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod http;
 mod image;
+pub(crate) mod inspect;
 pub(crate) mod media;
 mod plan;
 pub(crate) mod progress;

@@ -37,12 +37,19 @@ pub(super) struct Moved {
 pub(super) struct MovedBlob {
     /// Of which image it is, for the log.
     pub(super) label: String,
+    /// Where that comes from, in the user's words.
+    pub(super) source: String,
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) store: Store,
     /// The repository of the same registry from which it can be mounted.
     pub(super) mount: Option<Repository>,
+    /// Whether the target has it, if it was asked.
+    pub(super) present: Option<bool>,
 }
+
+/// How many questions are asked at once; each needs a connection.
+const QUESTIONS: usize = 8;
 
 /// Decides on the index and finds what is missing at the target.
 pub(super) async fn plan(
@@ -51,6 +58,7 @@ pub(super) async fn plan(
     registry: &Arc<Registry>,
     format: Option<Format>,
     annotations: &BTreeMap<String, String>,
+    ask_all: bool,
 ) -> Result<Plan> {
     let entries: Vec<Descriptor> = images.iter().map(|image| image.descriptor.clone()).collect();
     let mut attestations: Vec<Descriptor> = Vec::new();
@@ -80,7 +88,8 @@ pub(super) async fn plan(
             }
         }
     }
-    let blobs = order.iter().filter_map(|digest| blobs.remove(digest)).collect();
+    let mut blobs: Vec<MovedBlob> = order.iter().filter_map(|digest| blobs.remove(digest)).collect();
+    look(&mut blobs, target, registry, ask_all).await?;
     Ok(Plan { index, images, manifests, blobs })
 }
 
@@ -108,15 +117,29 @@ async fn missing(
         for (digest, size) in named {
             blobs.push(MovedBlob {
                 label: image.platform.to_string(),
+                source: image.source.clone(),
                 digest,
                 size,
                 store: image.store.clone(),
                 mount: mountable(&image.store, registry),
+                present: None,
             });
         }
         manifests.push(Moved { fetched, media_type: manifest.media_type });
     }
     Ok((manifests, blobs))
+}
+
+/// Asks which blobs are there, and sees that the others can be had, before any is sent. A mount needs no question: it succeeds at
+/// once for a blob that is there.
+async fn look(blobs: &mut [MovedBlob], target: &Repository, registry: &Registry, all: bool) -> Result<()> {
+    stream::iter(blobs.iter_mut().filter(|blob| all || blob.mount.is_none()).map(Ok))
+        .try_for_each_concurrent(QUESTIONS, |blob| async move {
+            let present = registry.has_blob(target, &blob.digest).await?;
+            blob.present = Some(present);
+            if present { Ok(()) } else { blob.store.expect(&blob.digest, blob.size) }
+        })
+        .await
 }
 
 /// A mount needs one login for both repositories: the same registry, seen with the same login, is the same object.

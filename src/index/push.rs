@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::join_all;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use super::access::Registries;
 use super::archive::{self, Archive};
 use super::auth::{Keychain, Places};
 use super::digest::Digest;
-use super::error::{Error, Result};
+use super::error::{Error, Kind, Result};
 use super::http::{Settings, Transport};
 use super::image::{Image, Store};
 use super::media::Format;
 use super::plan::{self, MovedBlob, Plan};
 use super::progress::{self, Progress};
 use super::reference::{Reference, Repository};
-use super::registry::{Check, Registry};
+use super::registry::{Check, Outcome, Payload, Registry};
 use super::results::Results;
 use super::source::{Source, Wanted};
 
@@ -83,12 +83,13 @@ pub(crate) async fn push(request: &Request, progress: &Progress) -> Result<Strin
     for remark in images.iter().filter_map(|image| image.remark.as_deref()) {
         progress.say(&format!("note: {remark}"));
     }
-    let plan = plan::plan(images, target, &registry, request.format, &request.annotations).await?;
+    let plan =
+        plan::plan(images, target, &registry, request.format, &request.annotations, request.dry_run).await?;
     for image in &plan.images {
         progress.say(&format!("{}  {}  {}", image.platform, image.descriptor.digest, image.source));
     }
     if request.dry_run {
-        return tell(&plan, request, &registry, progress).await;
+        return Ok(tell(&plan, request, progress));
     }
     move_blobs(&plan, target, &registry, request.jobs, progress).await?;
     move_manifests(&plan, target, &registry).await?;
@@ -149,31 +150,94 @@ async fn find(wanted: &Wanted, registries: &Registries, format: Option<Format>) 
     Image::find(store, source, root, &wanted.platform).await
 }
 
+/// How often an archive that can only be read as a stream is read for its blobs, if connections break.
+const READINGS: usize = 3;
+
 /// Brings all blobs, several at once. None that is damaged leaves anything tagged: tags move after the last of them.
 async fn move_blobs(
     plan: &Plan,
     target: &Repository,
-    registry: &Arc<Registry>,
+    registry: &Registry,
     jobs: usize,
     progress: &Progress,
 ) -> Result<()> {
-    stream::iter(plan.blobs.iter().map(Ok))
-        .try_for_each_concurrent(jobs.max(1), |blob| move_blob(blob, target, registry, progress))
-        .await
+    let mover = Mover { target, registry, progress };
+    let mut work: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
+    let mut streams: Vec<(&Arc<Archive>, Vec<&MovedBlob>)> = Vec::new();
+    for blob in &plan.blobs {
+        if blob.present == Some(true) {
+            progress.blob(&blob.label, &blob.digest, blob.size, &Outcome::Present, Duration::ZERO);
+            continue;
+        }
+        match (blob.store.payload(&blob.digest, blob.size)?, &blob.store) {
+            (Some(payload), _) => work.push(mover.blob(blob, payload).boxed()),
+            (None, Store::Local(archive)) => {
+                match streams.iter_mut().find(|(known, _)| Arc::ptr_eq(known, archive)) {
+                    Some((_, blobs)) => blobs.push(blob),
+                    None => streams.push((archive, vec![blob])),
+                }
+            }
+            (None, Store::Remote(..)) => {}
+        }
+    }
+    work.extend(streams.into_iter().map(|(archive, blobs)| mover.stream(archive, blobs).boxed()));
+    stream::iter(work.into_iter().map(Ok)).try_for_each_concurrent(jobs.max(1), |work| work).await
 }
 
-async fn move_blob(
-    blob: &MovedBlob,
-    target: &Repository,
-    registry: &Registry,
-    progress: &Progress,
-) -> Result<()> {
-    let started = Instant::now();
-    let payload = blob.store.payload(&blob.digest, blob.size)?;
-    let check = Check::new(&blob.digest, blob.size, blob.label.clone());
-    let outcome = registry.put_blob(target, blob.mount.as_ref(), payload.as_ref(), &check).await?;
-    progress.blob(&blob.label, &blob.digest, blob.size, &outcome, started.elapsed());
-    Ok(())
+#[derive(Clone, Copy)]
+struct Mover<'a> {
+    target: &'a Repository,
+    registry: &'a Registry,
+    progress: &'a Progress,
+}
+
+impl<'a> Mover<'a> {
+    async fn blob(self, blob: &'a MovedBlob, payload: Box<dyn Payload>) -> Result<()> {
+        let check = Check::new(&blob.digest, blob.size, blob.source.clone());
+        self.put(blob, payload.as_ref(), &check).await
+    }
+
+    async fn put(self, blob: &MovedBlob, payload: &dyn Payload, check: &Arc<Check>) -> Result<()> {
+        let started = Instant::now();
+        let missing = blob.present == Some(false);
+        let outcome =
+            self.registry.put_blob(self.target, blob.mount.as_ref(), missing, payload, check).await?;
+        self.progress.blob(&blob.label, &blob.digest, blob.size, &outcome, started.elapsed());
+        Ok(())
+    }
+
+    /// Blobs of an archive that is compressed as a whole come one after another, as they are unpacked. A connection that breaks means
+    /// to start over, for those that are still missing.
+    async fn stream(self, archive: &Arc<Archive>, blobs: Vec<&MovedBlob>) -> Result<()> {
+        let mut left = blobs;
+        for reading in 1..=READINGS {
+            match self.read_once(archive, &mut left).await {
+                Err(error) if error.kind() == Kind::Unavailable && reading < READINGS => {
+                    self.progress.say(&format!("{error}; reading the archive again"));
+                }
+                other => return other,
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_once(self, archive: &Arc<Archive>, left: &mut Vec<&MovedBlob>) -> Result<()> {
+        let wanted: Vec<(Digest, u64)> = left.iter().map(|blob| (blob.digest.clone(), blob.size)).collect();
+        let mut parts = archive.stream(&wanted)?;
+        while let Some(part) = parts.recv().await {
+            let part = part?;
+            let place = left.iter().position(|blob| blob.digest == *part.check.digest());
+            let Some(place) = place else { continue };
+            self.put(left[place], &part, &part.check).await?;
+            left.remove(place);
+        }
+        match left.first() {
+            None => Ok(()),
+            Some(blob) => {
+                Err(Error::source(format!("{}: the blob {} did not come", blob.source, blob.digest)))
+            }
+        }
+    }
 }
 
 /// Brings the manifests of images and attestations. None names another, so their order is free.
@@ -206,21 +270,16 @@ async fn move_tags(plan: &Plan, request: &Request, registry: &Registry) -> Resul
 }
 
 /// Says what would be done.
-async fn tell(plan: &Plan, request: &Request, registry: &Registry, progress: &Progress) -> Result<String> {
+fn tell(plan: &Plan, request: &Request, progress: &Progress) -> String {
     let target = &request.target.repository;
-    let there: Vec<bool> = stream::iter(&plan.blobs)
-        .map(|blob| registry.has_blob(target, &blob.digest))
-        .buffered(8)
-        .try_collect()
-        .await?;
-    let (mut count, mut sum) = (0, 0);
-    for (blob, there) in plan.blobs.iter().zip(there) {
-        let what = match (&blob.mount, there) {
-            (_, true) => "is there".to_owned(),
-            (Some(from), false) => format!("would be mounted from {from}"),
-            (None, false) => {
+    let (mut count, mut sum) = (0, 0u64);
+    for blob in &plan.blobs {
+        let what = match (&blob.mount, blob.present) {
+            (_, Some(true)) => "is there".to_owned(),
+            (Some(from), _) => format!("would be mounted from {from}"),
+            (None, _) => {
                 count += 1;
-                sum += blob.size;
+                sum = sum.saturating_add(blob.size);
                 "would be sent".to_owned()
             }
         };
@@ -237,5 +296,5 @@ async fn tell(plan: &Plan, request: &Request, registry: &Registry, progress: &Pr
         request.tags.join(", "),
         progress::bytes(sum)
     ));
-    Ok(plan.index.digest.to_string())
+    plan.index.digest.to_string()
 }

@@ -49,6 +49,11 @@ impl Check {
         Arc::new(Self { expected: expected.clone(), size, what: what.into(), state: Mutex::new(state) })
     }
 
+    /// The digest that the blob should have.
+    pub(in crate::index) fn digest(&self) -> &Digest {
+        &self.expected
+    }
+
     /// Takes bytes that stand at `at`. What was seen before, in an upload that broke, is not counted twice.
     pub(in crate::index) fn pass(&self, at: u64, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,11 +124,12 @@ enum Step {
 
 impl Registry {
     /// Brings a blob to a repository: by a mount from `mount`, if that is a repository of this registry that has it, else by sending
-    /// it, unless it is there.
+    /// it, unless it is there. `missing` says that the registry was asked already.
     pub(in crate::index) async fn put_blob(
         &self,
         repository: &Repository,
         mount: Option<&Repository>,
+        missing: bool,
         payload: &dyn Payload,
         check: &Arc<Check>,
     ) -> Result<Outcome> {
@@ -135,7 +141,7 @@ impl Registry {
                 Some(started) => session = started,
             }
         }
-        let present = self.has_blob(repository, &check.expected).await?;
+        let present = !missing && self.has_blob(repository, &check.expected).await?;
         if let Some(begun) = session.take_if(|_| present) {
             self.cancel(&repository.to_string(), begun).await;
         }
