@@ -539,7 +539,7 @@ pub struct Index {
     /// Annotations of the index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// The format: oci (an OCI image index, the default) or docker (a Docker manifest list).
+    /// The format: oci (an OCI image index) or docker (a Docker manifest list). Left out, it is oci, unless every image is Docker's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<IndexFormat>,
     /// Where each platform's image is: in the registry, named by the results of its task (results, the default), or in archives

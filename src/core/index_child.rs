@@ -186,8 +186,10 @@ impl Family<'_> {
         for (key, value) in &index.annotations {
             args.push(format!("--annotation={key}={value}"));
         }
-        if index.format == IndexFormat::Docker {
-            args.push("--format=docker".into());
+        match index.format {
+            Some(IndexFormat::Oci) => args.push("--format=oci".into()),
+            Some(IndexFormat::Docker) => args.push("--format=docker".into()),
+            None => {}
         }
         if index.insecure {
             args.push("--insecure".into());

@@ -18,8 +18,8 @@ pub struct IndexRequest {
     pub tags: Vec<String>,
     /// Annotations of the index.
     pub annotations: BTreeMap<String, String>,
-    /// The format of the document.
-    pub format: IndexFormat,
+    /// The format of the document, if one is wanted and not the one that fits the images.
+    pub format: Option<IndexFormat>,
     /// Where the platforms' images are.
     pub source: Source,
     /// Whether the registry's certificate need not be good.
@@ -95,7 +95,7 @@ impl Parser<'_> {
             image: image?,
             tags: tags?,
             annotations: annotations?,
-            format: written.format.unwrap_or_default(),
+            format: written.format,
             source,
             insecure: written.insecure,
             workspaces: written.workspaces.clone(),

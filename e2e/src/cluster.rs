@@ -1,0 +1,129 @@
+//! The API server, spoken to in plain JSON: a test should see what is there and not what a type has room for.
+
+use std::path::PathBuf;
+
+use kube::Client;
+use serde_json::{Value, json};
+
+/// The cluster under test.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client. It retries nothing.
+    pub client: Client,
+}
+
+/// What the API server said to a request that it did not grant.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// HTTP status.
+    pub code: u16,
+    /// Its words.
+    pub message: String,
+}
+
+impl Cluster {
+    /// Connects to the cluster that `KUBECONFIG` names.
+    pub async fn connect() -> Self {
+        let mut config = kube::Config::infer().await.expect("no cluster: set KUBECONFIG, or call e2e/run");
+        config.default_retry = false;
+        Self { client: Client::try_from(config).expect("no client") }
+    }
+
+    /// Sends a request and gives back the answer.
+    ///
+    /// # Errors
+    /// What the API server said instead.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Refusal> {
+        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content_type)
+            .body(bytes)
+            .expect("a request");
+        match self.client.request::<Value>(request).await {
+            Ok(value) => Ok(value),
+            Err(kube::Error::Api(status)) => {
+                Err(Refusal { code: status.code, message: status.message.clone() })
+            }
+            Err(error) => panic!("{method} {path}: {error}"),
+        }
+    }
+
+    /// Reads an object; `None` if it is not there.
+    pub async fn get(&self, path: &str) -> Option<Value> {
+        match self.request("GET", path, "application/json", None).await {
+            Ok(value) => Some(value),
+            Err(refusal) if refusal.code == 404 => None,
+            Err(refusal) => panic!("GET {path}: {refusal:?}"),
+        }
+    }
+
+    /// Lists objects.
+    pub async fn list(&self, path: &str) -> Vec<Value> {
+        let list = self.get(path).await.unwrap_or_else(|| panic!("{path} is not there"));
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Creates an object.
+    ///
+    /// # Errors
+    /// What the API server said instead.
+    pub async fn try_create(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        self.request("POST", path, "application/json", Some(body)).await
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, path: &str, body: &Value) -> Value {
+        let created = self.try_create(path, body).await;
+        created.unwrap_or_else(|refusal| panic!("POST {path}: {refusal:?}\n{body:#}"))
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch(&self, path: &str, change: &Value) -> Value {
+        let patched = self.request("PATCH", path, "application/merge-patch+json", Some(change)).await;
+        patched.unwrap_or_else(|refusal| panic!("PATCH {path}: {refusal:?}\n{change:#}"))
+    }
+
+    /// Deletes an object, if it is there.
+    pub async fn delete(&self, path: &str) {
+        let options = json!({"propagationPolicy": "Background"});
+        match self.request("DELETE", path, "application/json", Some(&options)).await {
+            Ok(_) => {}
+            Err(refusal) if refusal.code == 404 => {}
+            Err(refusal) => panic!("DELETE {path}: {refusal:?}"),
+        }
+    }
+}
+
+/// A setting of the test cluster, as `e2e/cluster/env` prints it.
+pub fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; call the tests by e2e/run"))
+}
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e/ has a parent").to_owned()
+}
+
+/// Runs a program of the checkout and gives back what it printed.
+pub async fn run(program: &str, args: &[&str]) -> String {
+    let output = tokio::process::Command::new(root().join(program))
+        .args(args)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
