@@ -2,6 +2,14 @@
 //!
 //! The library holds everything; the binary only starts it. [`core`] decides, [`shell`] acts.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::needless_pass_by_value,
+        reason = "a test reads better with `f(json!(…))` than with `f(&json!(…))`"
+    )
+)]
+
 pub mod api;
 pub mod cli;
 pub mod core;

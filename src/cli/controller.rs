@@ -1,7 +1,7 @@
 //! `archfan controller`: the part that runs in the cluster.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 async fn controller(arguments: Arguments) -> Result<(), String> {
     let mut settings = match &arguments.config {
-        Some(path) => read_settings(path)?,
+        Some(path) => super::settings::read(path)?,
         None => Settings::default(),
     };
     if let Some(image) = arguments.index_image.filter(|image| !image.is_empty()) {
@@ -104,12 +104,6 @@ async fn controller(arguments: Arguments) -> Result<(), String> {
             Ok(())
         }
     }
-}
-
-fn read_settings(path: &Path) -> Result<Settings, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("the settings {} cannot be read: {error}", path.display()))?;
-    serde_saphyr::from_str(&text).map_err(|error| format!("the settings {}: {error}", path.display()))
 }
 
 /// Resolves when the process is asked to stop: by Kubernetes (SIGTERM) or at a terminal (SIGINT).

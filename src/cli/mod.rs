@@ -2,7 +2,12 @@
 
 mod controller;
 mod crd;
+mod documents;
 mod index;
+mod offline;
+mod plan;
+mod settings;
+mod validate;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -21,6 +26,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Controller(controller::Arguments),
+    Plan(plan::Arguments),
+    Validate(validate::Arguments),
     /// Print the CustomResourceDefinition of MultiArchBuild
     Crd,
     /// Assemble, push and inspect image indexes
@@ -41,6 +48,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Controller(arguments) => controller::run(arguments),
         Command::Crd => crd::run(),
+        Command::Plan(arguments) => plan::run(arguments),
+        Command::Validate(arguments) => validate::run(arguments),
         Command::Index(command) => index::run(command),
     }
 }
@@ -48,6 +57,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Says why a command failed, on the standard error.
 fn fail(why: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "archfan: {why}");
+    ExitCode::FAILURE
+}
+
+/// Tells everything that is wrong, a line each, on the standard error.
+fn fail_all(problems: &[String]) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    for problem in problems {
+        let _ = writeln!(stderr, "{problem}");
+    }
     ExitCode::FAILURE
 }
 

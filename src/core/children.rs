@@ -162,7 +162,7 @@ impl Family<'_> {
             params: self.params(task, &overrides, &scope, &place)?,
             service_account_name: self.service_account(&overrides, &scope)?,
             task_ref: self.task_ref(task, &overrides, &scope, &place)?,
-            task_spec: self.task_spec(task, &overrides, &target.platform, &place)?,
+            task_spec: task_spec(task, &overrides, &target.platform, &place)?,
             retries: match task.written.retries {
                 None => self.request.retries,
                 Some(retries) => u32::try_from(retries).unwrap_or_default(),
@@ -280,23 +280,6 @@ impl Family<'_> {
         match &task.source {
             TaskSource::Ref(task_ref) => resolve_ref(task_ref, scope, &place.field("taskRef")).map(Some),
             TaskSource::Spec(_) => Ok(None),
-        }
-    }
-
-    fn task_spec(
-        &self,
-        task: &Task,
-        overrides: &[&Override],
-        platform: &Platform,
-        place: &Path<'_>,
-    ) -> Result<Option<Value>, Problem> {
-        match &task.source {
-            // Another Task for this platform takes the place of the one written out.
-            TaskSource::Spec(_) if overrides.iter().any(|entry| entry.entry.task_ref.is_some()) => Ok(None),
-            TaskSource::Spec(spec) => {
-                variables::platform_only(spec, platform, &place.field("taskSpec")).map(Some)
-            }
-            TaskSource::Ref(_) => Ok(None),
         }
     }
 
@@ -554,6 +537,23 @@ impl Family<'_> {
             .iter()
             .any(|prefix| key.starts_with(prefix))
             && ![annotation::CUSTOM_RUN_SPAN_CONTEXT, annotation::PIPELINE_RUN_SPAN_CONTEXT].contains(&key)
+    }
+}
+
+/// What a task runs, if it is written out.
+fn task_spec(
+    task: &Task,
+    overrides: &[&Override],
+    platform: &Platform,
+    place: &Path<'_>,
+) -> Result<Option<Value>, Problem> {
+    match &task.source {
+        // Another Task for this platform takes the place of the one written out.
+        TaskSource::Spec(_) if overrides.iter().any(|entry| entry.entry.task_ref.is_some()) => Ok(None),
+        TaskSource::Spec(spec) => {
+            variables::platform_only(spec, platform, &place.field("taskSpec")).map(Some)
+        }
+        TaskSource::Ref(_) => Ok(None),
     }
 }
 

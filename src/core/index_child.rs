@@ -19,7 +19,7 @@ use super::request::{IndexRequest, Source, Target};
 use super::variables::ResultsOfTask;
 use crate::api::multiarchbuild::{IndexFormat, WorkspaceMapping};
 use crate::api::names::{TEKTON_API_VERSION, label, result};
-use crate::api::status::PlatformStatus;
+use crate::api::status::{Phase, PlatformStatus};
 use crate::api::tekton::ParamValue;
 
 /// Where Tekton collects the results of a step (Tekton `docs/tasks.md`, "Emitting Results").
@@ -65,6 +65,31 @@ impl Family<'_> {
                 Ok(Member { platform: target.platform.clone(), source })
             })
             .collect()
+    }
+
+    /// The members of the index before anything is built: `$(linux-arm64-IMAGE_DIGEST)` stands for what a platform's result will say.
+    ///
+    /// # Errors
+    /// An unknown variable in the path of an archive.
+    pub fn expected_members(&self, index: &IndexRequest) -> Result<Vec<Member>, Problem> {
+        match &index.source {
+            Source::Results { url, digest } => Ok(self
+                .request
+                .targets
+                .iter()
+                .map(|target| {
+                    let key = target.platform.key();
+                    Member {
+                        platform: target.platform.clone(),
+                        source: format!("docker://$({key}-{url})@$({key}-{digest})"),
+                    }
+                })
+                .collect()),
+            Source::Archives { .. } => {
+                let built = PlatformStatus { phase: Phase::Succeeded, ..PlatformStatus::default() };
+                self.members(index, &vec![built; self.request.targets.len()])
+            }
+        }
     }
 
     /// The child that pushes the index.
@@ -310,10 +335,10 @@ pub fn known_results(status: &PlatformStatus) -> super::variables::TaskResults {
         .iter()
         .filter_map(|task| {
             let results = match task.phase {
-                crate::api::status::Phase::Succeeded => ResultsOfTask::Known(
+                Phase::Succeeded => ResultsOfTask::Known(
                     task.results.iter().map(|result| (result.name.clone(), result.value.clone())).collect(),
                 ),
-                crate::api::status::Phase::Skipped => ResultsOfTask::Skipped,
+                Phase::Skipped => ResultsOfTask::Skipped,
                 _ => return None,
             };
             Some((task.name.clone(), results))

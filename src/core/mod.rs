@@ -20,6 +20,7 @@ pub mod observed;
 pub mod params;
 pub mod path;
 pub mod pending;
+pub mod pipeline;
 pub mod placement;
 pub mod plan;
 pub mod platform;

@@ -81,6 +81,10 @@ pub enum Claim {
 
 /// What is known about a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own; they do not exclude one another"
+)]
 pub struct ClaimFacts {
     /// The access modes in force: the volume's once it is bound, the claim's before.
     pub access_modes: Vec<String>,

@@ -213,7 +213,7 @@ mod tests {
     fn look(
         pod: Option<Value>,
         condition: Option<Value>,
-        notes: &[(&str, &str)],
+        said: &[(&str, &str)],
         nodes: Option<&Nodes>,
     ) -> Option<(Reason, String)> {
         let child: TaskRun = serde_json::from_value(
@@ -221,26 +221,22 @@ mod tests {
         )
         .unwrap();
         let pod: Option<Pod> = pod.map(|pod| serde_json::from_value(pod).unwrap());
-        let notes: Vec<PodNote> = notes
+        let said: Vec<PodNote> = said
             .iter()
             .map(|(reason, message)| PodNote { reason: (*reason).into(), message: (*message).into() })
             .collect();
         let platform = Platform::parse("linux/arm64").unwrap();
-        diagnose(Waiting {
-            child: &child,
-            pod: pod.as_ref(),
-            notes: &notes,
-            platform: Some(&platform),
-            nodes,
-        })
-        .map(|diagnosis| (diagnosis.reason, diagnosis.message))
+        diagnose(Waiting { child: &child, pod: pod.as_ref(), notes: &said, platform: Some(&platform), nodes })
+            .map(|diagnosis| (diagnosis.reason, diagnosis.message))
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as `look` takes it")]
     fn stuck(reason: &str, words: &str) -> Option<Value> {
         Some(json!({"status": {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": reason, "message": words}]}}))
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as `look` takes it")]
     fn waiting(reason: &str, message: &str) -> Option<Value> {
         Some(json!({"spec": {"nodeName": "n1"}, "status": {"phase": "Pending",
             "conditions": [{"type": "PodScheduled", "status": "True"}],

@@ -241,7 +241,7 @@ impl<'a> Work<'a> {
             let name = family.name(target, &request.tasks[index]);
             match self.candidate(accepted, family, number, index) {
                 Ok(Candidate::Task(found)) => {
-                    self.platforms[number].tasks[index] = found;
+                    self.platforms[number].tasks[index] = *found;
                     self.settle_platform(accepted, number);
                     return Step::Changed;
                 }
@@ -302,7 +302,7 @@ impl<'a> Work<'a> {
         let found = |phase| TaskStatus { name: task.name.clone(), phase, ..TaskStatus::default() };
         if chain::is_skipped(request, target, index, &results, &family.root)? {
             let reason = Reason::When.as_str().to_owned();
-            return Ok(Candidate::Task(TaskStatus { reason, ..found(Phase::Skipped) }));
+            return Ok(Candidate::Task(Box::new(TaskStatus { reason, ..found(Phase::Skipped) })));
         }
         let mut body = family.build(target, index, &results)?;
         if let Some(text) = &request.strategy.reuse {
@@ -310,7 +310,7 @@ impl<'a> Work<'a> {
             if let Some(earlier) = reuse::find(&body, &self.observed.facts.reusable) {
                 let reported = earlier.status.clone().unwrap_or_default();
                 let name = earlier.metadata.name.clone().unwrap_or_default();
-                return Ok(Candidate::Task(TaskStatus {
+                return Ok(Candidate::Task(Box::new(TaskStatus {
                     reason: Reason::Reused.as_str().to_owned(),
                     message: format!("taken over from the TaskRun {name} of an earlier run"),
                     reused: name,
@@ -318,7 +318,7 @@ impl<'a> Work<'a> {
                     start_time: Some(status::whole_seconds(self.observed.now)),
                     completion_time: Some(status::whole_seconds(self.observed.now)),
                     ..found(Phase::Succeeded)
-                }));
+                })));
             }
         }
         Ok(Candidate::Child(Box::new(body)))
@@ -614,7 +614,7 @@ impl<'a> Work<'a> {
 
 enum Candidate {
     Child(Box<TaskRunBody>),
-    Task(TaskStatus),
+    Task(Box<TaskStatus>),
 }
 
 enum Refused {

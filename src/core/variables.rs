@@ -103,7 +103,12 @@ impl Scope<'_> {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Variable(variable) => match self.look_up(variable, path)? {
                     (Found::Text(text), _) => out.push_str(&text),
-                    (Found::Later, _) => {}
+                    // It stands there as it is until it is known: `archfan plan` shows it so.
+                    (Found::Later, _) => {
+                        out.push_str("$(");
+                        out.push_str(variable);
+                        out.push(')');
+                    }
                     (Found::Value(value), part) => match pick(value, part, variable, path)? {
                         Picked::Text(text) => out.push_str(text),
                         Picked::List(_) | Picked::Map(_) => {
@@ -226,8 +231,8 @@ impl Scope<'_> {
                 Picked::Map(fields) => Some(ParamValue::Object(fields.clone())),
                 Picked::Text(_) => None,
             }),
-            // An array of a task that has not ended: nothing is in it yet.
-            (Found::Later, _) => Ok(Some(ParamValue::Array(Vec::new()))),
+            // An array of a task that has not ended: what is in it is not known yet.
+            (Found::Later, _) => Ok(Some(ParamValue::Array(vec![text.to_owned()]))),
             (Found::Text(_), _) => Ok(None),
         }
     }

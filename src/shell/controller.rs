@@ -168,9 +168,10 @@ fn hand_back<A: Api + 'static>(
         }),
         Outcome::Retry { after, why } => {
             // A conflict only says that there is news, which the watch brings.
-            match &why {
-                ApiError::Conflict(_) => debug!(run = %key, %why, "will be looked at again"),
-                _ => warn!(run = %key, class = why.class(), %why, "will be looked at again"),
+            if let ApiError::Conflict(_) = &why {
+                debug!(run = %key, %why, "will be looked at again");
+            } else {
+                warn!(run = %key, class = why.class(), %why, "will be looked at again");
             }
             shared.with_queue(|queue| queue.failed(key, after, now));
         }

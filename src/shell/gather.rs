@@ -86,10 +86,7 @@ async fn facts<A: Api>(api: &A, namespace: &str, needs: Needs) -> ApiResult<Fact
     };
     let claims = claims(api, namespace, needs.claims.iter());
     let tekton = async {
-        match needs.tekton {
-            true => api.tekton_config().await,
-            false => crate::core::observed::TektonConfig::default(),
-        }
+        if needs.tekton { api.tekton_config().await } else { crate::core::observed::TektonConfig::default() }
     };
     let ((definition, pipeline_run), (claims, tekton)) =
         join(join(definition, pipeline_run), join(claims, tekton)).await;

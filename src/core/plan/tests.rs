@@ -103,9 +103,8 @@ impl World {
             }
             Action::CreateTaskRun(body) => {
                 let name = body.metadata.name.clone();
-                if self.observed.refusals.iter().any(|refusal| refusal.name == name) {
-                    panic!("{name} is created although it was refused");
-                }
+                let refused = self.observed.refusals.iter().any(|refusal| refusal.name == name);
+                assert!(!refused, "{name} is created although it was refused");
                 let mut value = serde_json::to_value(&*body).unwrap();
                 value["metadata"]["creationTimestamp"] = json!(self.observed.now.to_string());
                 value["metadata"]["uid"] = json!(format!("uid-{name}"));

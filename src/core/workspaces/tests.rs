@@ -159,7 +159,7 @@ fn the_first_child_decides_where_a_volume_is_made() {
     };
     match judge_with(two(), on("c"), &[("c", claim(true))], None) {
         Verdict::FirstOnly { message, .. } => {
-            assert!(message.contains("where its first pod runs"), "{message}")
+            assert!(message.contains("where its first pod runs"), "{message}");
         }
         other => panic!("{other:?}"),
     }

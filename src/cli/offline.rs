@@ -1,0 +1,369 @@
+//! Runs without a cluster: what a folder of documents says would be run, and where each field of it stands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::documents::Document;
+use crate::api::names::{API_VERSION, KIND};
+use crate::api::status::ExtraFields;
+use crate::api::tekton::{CustomRun, CustomRunSpec, Param, ParamValue};
+use crate::core::accept::{self, Accepted};
+use crate::core::children::{Family, TaskRunBody};
+use crate::core::observed::{Claim, ClaimFacts, Definition, Facts, Observed, TektonConfig};
+use crate::core::path::Path;
+use crate::core::problem::Problem;
+use crate::core::settings::Settings;
+use crate::core::{duration, pipeline};
+
+/// The documents, and what was said on the command line.
+pub(super) struct Offline {
+    pub(super) documents: Vec<Document>,
+    pub(super) params: Vec<Param>,
+    pub(super) settings: Arc<Settings>,
+    /// Whether a build that no run uses stands for itself with params that are not known.
+    pub(super) guess: bool,
+}
+
+/// A run that the documents describe.
+pub(super) struct Case {
+    /// What it is, for people: `PipelineRun app, task build`.
+    pub(super) title: String,
+    /// The run.
+    pub(super) run: CustomRun,
+    facts: Facts,
+    /// Where fields of the run are written: by the beginning of their path, the longest first.
+    origins: Vec<(String, usize, String)>,
+}
+
+impl Offline {
+    /// Every run that the documents describe: CustomRuns, the custom tasks of PipelineRuns, those of Pipelines that no PipelineRun uses,
+    /// and MultiArchBuilds that nobody uses.
+    pub(super) fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        let mut used: Vec<String> = Vec::new();
+        for (index, document) in self.documents.iter().enumerate() {
+            if document.kind() == ("tekton.dev/v1", "PipelineRun") {
+                let embedded = document.value.pointer("/spec/pipelineSpec");
+                let name = document.value.pointer("/spec/pipelineRef/name").and_then(Value::as_str);
+                match (embedded, name.and_then(|name| self.find("Pipeline", name))) {
+                    (Some(spec), _) => {
+                        cases.extend(self.of_pipeline(
+                            None,
+                            spec,
+                            &document.value,
+                            Some(index),
+                            (index, "spec.pipelineSpec"),
+                        ));
+                    }
+                    (None, Some((place, found))) => {
+                        used.push(found.name().to_owned());
+                        let spec = &found.value["spec"];
+                        cases.extend(self.of_pipeline(
+                            name,
+                            spec,
+                            &document.value,
+                            Some(index),
+                            (place, "spec"),
+                        ));
+                    }
+                    (None, None) => {}
+                }
+            }
+        }
+        for (index, document) in self.documents.iter().enumerate() {
+            match document.kind() {
+                ("tekton.dev/v1", "Pipeline") if !used.iter().any(|name| name == document.name()) => {
+                    let run = stand_in_pipeline_run(document);
+                    let spec = &document.value["spec"];
+                    cases.extend(self.of_pipeline(Some(document.name()), spec, &run, None, (index, "spec")));
+                }
+                ("tekton.dev/v1beta1", "CustomRun") => {
+                    if let Ok(run) = serde_json::from_value::<CustomRun>(document.value.clone())
+                        && run.is_ours()
+                    {
+                        let origins = vec![("spec".to_owned(), index, "spec".to_owned())];
+                        cases.push(self.case(
+                            format!("CustomRun {}", document.name()),
+                            run,
+                            None,
+                            &BTreeMap::new(),
+                            origins,
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let referred = |name: &str| {
+            cases
+                .iter()
+                .any(|case| case.run.spec.custom_ref.as_ref().is_some_and(|reference| reference.name == name))
+        };
+        let alone: Vec<(usize, &Document)> = self
+            .documents
+            .iter()
+            .enumerate()
+            .filter(|(_, document)| document.kind() == (API_VERSION, KIND) && !referred(document.name()))
+            .collect();
+        for (_, document) in alone {
+            let run = stand_in_run(document, &self.params, self.guess);
+            cases.push(self.case(
+                format!("MultiArchBuild {}", document.name()),
+                run,
+                None,
+                &BTreeMap::new(),
+                Vec::new(),
+            ));
+        }
+        cases
+    }
+
+    fn find(&self, kind: &str, name: &str) -> Option<(usize, &Document)> {
+        self.documents
+            .iter()
+            .enumerate()
+            .find(|(_, document)| document.kind().1 == kind && document.name() == name)
+    }
+
+    fn of_pipeline(
+        &self,
+        name: Option<&str>,
+        spec: &Value,
+        run: &Value,
+        run_document: Option<usize>,
+        (document, prefix): (usize, &str),
+    ) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for task in pipeline::custom_runs(name, spec, run) {
+            let place = format!("{prefix}.{}", task.place);
+            let mut origins = vec![
+                ("spec.customSpec".to_owned(), document, format!("{place}.taskSpec")),
+                ("spec.customRef".to_owned(), document, format!("{place}.taskRef")),
+                ("spec".to_owned(), document, place.clone()),
+            ];
+            if let Some(run) = run_document {
+                origins.push(("PipelineRun spec".to_owned(), run, "spec".to_owned()));
+            }
+            let label = task.run.metadata.labels.as_ref().and_then(|l| l.get("tekton.dev/pipelineTask"));
+            let title = match (run_document, name) {
+                (Some(_), _) => format!(
+                    "PipelineRun {}, task {}",
+                    run["metadata"]["name"].as_str().unwrap_or_default(),
+                    label.map_or("", String::as_str)
+                ),
+                (None, name) => format!(
+                    "Pipeline {}, task {}",
+                    name.unwrap_or_default(),
+                    label.map_or("", String::as_str)
+                ),
+            };
+            cases.push(self.case(title, task.run, Some(run), &task.templates, origins));
+        }
+        cases
+    }
+
+    fn case(
+        &self,
+        title: String,
+        run: CustomRun,
+        pipeline_run: Option<&Value>,
+        templates: &BTreeMap<String, Value>,
+        mut origins: Vec<(String, usize, String)>,
+    ) -> Case {
+        let mut definition = Definition::None;
+        if let Some(reference) = &run.spec.custom_ref
+            && let Some((index, document)) = self.find(KIND, &reference.name)
+        {
+            definition = Definition::Found {
+                uid: String::new(),
+                generation: 0,
+                spec: document.value.get("spec").cloned().unwrap_or_default(),
+            };
+            origins.push((format!("MultiArchBuild {:?} spec", reference.name), index, "spec".to_owned()));
+        }
+        let facts = Facts {
+            definition,
+            pipeline_run: pipeline_run.and_then(|run| serde_json::from_value(run.clone()).ok()).map(Arc::new),
+            claims: self.claims(templates),
+            reusable: Vec::new(),
+            tekton: self.tekton(),
+        };
+        origins.sort_by_key(|(prefix, ..)| std::cmp::Reverse(prefix.len()));
+        Case { title, run, facts, origins }
+    }
+
+    /// The claims among the documents, and those that Tekton would make. A claim that is not among them is not judged.
+    fn claims(&self, templates: &BTreeMap<String, Value>) -> BTreeMap<String, Claim> {
+        let written =
+            self.documents.iter().filter(|document| document.kind() == ("v1", "PersistentVolumeClaim"));
+        let written = written.map(|document| (document.name().to_owned(), &document.value));
+        let made = templates.iter().map(|(name, template)| (name.clone(), template));
+        written.chain(made).map(|(name, claim)| (name, Claim::Found(self.claim_facts(claim)))).collect()
+    }
+
+    fn claim_facts(&self, claim: &Value) -> ClaimFacts {
+        let text = |pointer: &str| claim.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let class = self.find("StorageClass", text("/spec/storageClassName"));
+        let modes = claim.pointer("/spec/accessModes").and_then(Value::as_array);
+        ClaimFacts {
+            access_modes: modes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            block: text("/spec/volumeMode") == "Block",
+            waits_for_consumer: class
+                .is_some_and(|(_, class)| class.value["volumeBindingMode"] == "WaitForFirstConsumer"),
+            ..ClaimFacts::default()
+        }
+    }
+
+    /// Tekton's ConfigMaps among the documents, or its defaults.
+    fn tekton(&self) -> TektonConfig {
+        let entry = |map: &str, key: &str| {
+            let (_, document) = self.find("ConfigMap", map)?;
+            document.value.get("data")?.get(key)?.as_str().map(str::to_owned)
+        };
+        TektonConfig {
+            coschedule: Some(entry("feature-flags", "coschedule").unwrap_or_else(|| "workspaces".to_owned())),
+            default_timeout: entry("config-defaults", "default-timeout-minutes")
+                .and_then(|minutes| duration::parse(&format!("{minutes}m")).ok()),
+            default_pod_template: entry("config-defaults", "default-pod-template")
+                .and_then(|text| serde_saphyr::from_str(&text).ok()),
+        }
+    }
+
+    /// The TaskRuns that a run would create, in the order in which it would.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn plan(&self, case: &Case) -> Result<Vec<TaskRunBody>, Vec<Problem>> {
+        let observed = Observed {
+            run: Arc::new(case.run.clone()),
+            children: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            nodes: None,
+            facts: case.facts.clone(),
+            refusals: Vec::new(),
+            now: Timestamp::UNIX_EPOCH,
+            settings: self.settings.clone(),
+        };
+        let Accepted { request, plan, root, .. } = accept::accept(&observed, &ExtraFields::default())?;
+        let family = Family {
+            run: &case.run,
+            request: &request,
+            plan: &plan,
+            settings: &self.settings,
+            root: Path::root(&root),
+            keep_assistant: plan.keep_assistant,
+        };
+        let mut children = Vec::new();
+        for index in 0..request.tasks.len() {
+            for target in &request.targets {
+                let body = family.build(target, index, &request.expected_results(index));
+                children.push(body.map_err(|problem| vec![problem])?);
+            }
+        }
+        if let Some(index) = &request.index {
+            let body = family.expected_members(index).and_then(|members| family.index(index, &members));
+            children.push(body.map_err(|problem| vec![problem])?);
+        }
+        Ok(children)
+    }
+
+    /// `file:line: field: message`, with the field as it stands in the file.
+    pub(super) fn tell(&self, case: &Case, problem: &Problem) -> String {
+        match self.origin(case, problem) {
+            Some((document, field)) => {
+                format!("{}: {field}: {} ({})", document.place(&field), problem.message, problem.reason)
+            }
+            None => format!("{}: {problem} ({})", case.title, problem.reason),
+        }
+    }
+
+    /// Whether a problem is about a value that is not known without a run, and so may be none.
+    pub(super) fn may_be_none(&self, case: &Case, problem: &Problem) -> bool {
+        let Some((document, field)) = self.origin(case, problem) else { return false };
+        let written = document.text_at(&field);
+        case.run.spec.params.iter().any(|param| {
+            is_unknown(&param.value)
+                && ["", "[\"", "['"].iter().any(|open| {
+                    let variable = match *open {
+                        "" => format!("$(params.{}", param.name),
+                        open => format!("$(params{open}{}", param.name),
+                    };
+                    written.contains(&variable)
+                })
+        })
+    }
+
+    fn origin(&self, case: &Case, problem: &Problem) -> Option<(&Document, String)> {
+        let (prefix, index, place) =
+            case.origins.iter().find(|(prefix, ..)| problem.field.starts_with(prefix.as_str()))?;
+        Some((self.documents.get(*index)?, format!("{place}{}", &problem.field[prefix.len()..])))
+    }
+}
+
+/// A value that holds a variable of the pipeline is not known yet.
+fn is_unknown(value: &ParamValue) -> bool {
+    value.to_string().contains("$(")
+}
+
+/// A PipelineRun for a Pipeline that none uses: every workspace bound to something that nothing is known of.
+fn stand_in_pipeline_run(pipeline: &Document) -> Value {
+    let workspaces = pipeline.value.pointer("/spec/workspaces").and_then(Value::as_array);
+    let bindings: Vec<Value> = workspaces
+        .into_iter()
+        .flatten()
+        .filter_map(|workspace| workspace.get("name").and_then(Value::as_str))
+        .map(|name| json!({"name": name, "csi": {"driver": "unknown"}}))
+        .collect();
+    json!({
+        "metadata": {"name": pipeline.name(), "namespace": pipeline.value.pointer("/metadata/namespace")},
+        "spec": {"workspaces": bindings},
+    })
+}
+
+/// A CustomRun for a MultiArchBuild that none uses. With `guess`, params that are not given stand for themselves.
+fn stand_in_run(build: &Document, given: &[Param], guess: bool) -> CustomRun {
+    let spec = build.value.get("spec").cloned().unwrap_or_default();
+    let list = |field: &str| spec.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text =
+        |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut params = given.to_vec();
+    if guess {
+        for declared in list("params").iter().filter(|declared| declared.get("default").is_none()) {
+            let name = text(declared, "name");
+            if params.iter().all(|param| param.name != name) {
+                let value = match text(declared, "type").as_str() {
+                    "array" => ParamValue::Array(vec![format!("$({name})")]),
+                    "object" => ParamValue::Object(
+                        declared
+                            .get("properties")
+                            .and_then(Value::as_object)
+                            .into_iter()
+                            .flatten()
+                            .map(|(key, _)| (key.clone(), format!("$({name}.{key})")))
+                            .collect(),
+                    ),
+                    _ => ParamValue::String(format!("$({name})")),
+                };
+                params.push(Param { name, value });
+            }
+        }
+    }
+    // What nothing is known of is judged by nobody: only that it is bound.
+    let workspaces: Vec<Value> = list("workspaces")
+        .iter()
+        .map(|workspace| json!({"name": text(workspace, "name"), "csi": {"driver": "unknown"}}))
+        .collect();
+    let run = json!({
+        "metadata": {"name": build.name(), "namespace": build.value.pointer("/metadata/namespace")},
+        "spec": {
+            "customRef": {"apiVersion": API_VERSION, "kind": KIND, "name": build.name()},
+            "params": params,
+            "workspaces": workspaces,
+        },
+    });
+    serde_json::from_value(run).unwrap_or_else(|_| CustomRun::new(build.name(), CustomRunSpec::default()))
+}
