@@ -29,6 +29,7 @@ PARTS=(
   "kubelet node-arm64"
   "kube-proxy node-arm64"
   "shared-volume node-arm64"
+  "coredns pod"
   "volume-provisioner pod"
   "tekton-controller pod"
   "tekton-webhook pod"

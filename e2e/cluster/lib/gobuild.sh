@@ -14,11 +14,13 @@ build_list() {
   local k=k8s.io/kubernetes/cmd t=github.com/tektoncd/pipeline/cmd c=github.com/containerd/containerd/v2/cmd
   case $1 in
     kubernetes) echo kubernetes amd64 $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler $k/kubelet $k/kube-proxy $k/kubectl ;;
+    coredns) echo coredns amd64 archfan.dev/e2e/modules/coredns ;;
     volume-provisioner) echo volume-provisioner amd64 archfan.dev/e2e/modules/volume-provisioner ;;
     kubelet-arm64) echo kubernetes arm64 $k/kubelet ;;
     tekton) echo tekton amd64 $t/controller $t/webhook $t/events $t/resolvers $t/entrypoint $t/nop $t/workingdirinit $t/sidecarlogresults ;;
     tekton-arm64) echo tekton arm64 $t/entrypoint $t/nop $t/workingdirinit $t/sidecarlogresults ;;
     containerd) echo containerd amd64 $c/containerd $c/containerd-shim-runc-v2 $c/ctr ;;
+    registry) echo distribution amd64 github.com/distribution/distribution/v3/cmd/registry ;;
     crane) echo crane amd64 github.com/google/go-containerregistry/cmd/crane ;;
     helm) echo helm amd64 helm.sh/helm/v4/cmd/helm ;;
     kubeconform) echo kubeconform amd64 github.com/yannh/kubeconform/cmd/kubeconform ;;

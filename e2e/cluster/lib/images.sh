@@ -17,6 +17,7 @@ debian_images() { find "$CLUSTER_DIR/images" -mindepth 1 -maxdepth 1 -type d -pr
 # image_names: every image of the registry.
 image_names() {
   debian_images
+  echo coredns
   echo volume-provisioner
   printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
 }
@@ -25,7 +26,7 @@ image_names() {
 # as ARCH=BUILD; nothing for other images.
 image_builds() {
   case $1 in
-    volume-provisioner) echo amd64=volume-provisioner ;;
+    coredns | volume-provisioner) echo "amd64=$1" ;;
     tekton/*)
       echo amd64=tekton
       if [[ " ${TEKTON_HELPERS[*]} " == *" ${1#tekton/} "* ]]; then echo arm64=tekton-arm64; fi

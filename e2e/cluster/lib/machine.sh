@@ -67,7 +67,7 @@ machine_prepare() {
     for machine in "${MACHINES[@]}"; do echo "$(machine_ip "$machine") $machine"; done
   } >"$disk/etc/hosts"
   rm -f "$disk/etc/resolv.conf"
-  echo "nameserver $CONTROL_IP" >"$disk/etc/resolv.conf"
+  echo "# The machines know each other by /etc/hosts; pods have the cluster's DNS." >"$disk/etc/resolv.conf"
 }
 
 # machine_start NAME: makes its namespaces and starts its init, which starts the services; then plugs in its network.

@@ -21,8 +21,8 @@ install_packages_now() {
     printf '#!/bin/sh\n# archfan: no service is started while its packages are installed\nexit 101\n' >"$policy"
     chmod +x "$policy"
   fi
-  apt-get update
-  apt-get install -y --no-install-recommends "$@"
+  apt-get -o DPkg::Lock::Timeout=300 update
+  apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
 }
 
 # install_packages: installs what is missing; does not call apt when nothing is.

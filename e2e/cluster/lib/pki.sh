@@ -65,7 +65,7 @@ pki_up() {
   for node in "${NODES[@]}"; do
     pki_issue ca "$node" "/O=system:nodes/CN=system:node:$node" "DNS:$node,IP:$(machine_ip "$node")"
   done
-  pki_issue registry-ca registry /CN=registry "IP:$CONTROL_IP,DNS:control,DNS:registry"
+  pki_issue registry-ca registry /CN=registry "IP:$CONTROL_IP,DNS:control,DNS:registry.archfan.test"
   pki_key "$PKI_DIR/service-account.key"
   openssl pkey -in "$PKI_DIR/service-account.key" -pubout -out "$PKI_DIR/service-account.pub"
   kubeconfig "$STATE_DIR/kubeconfig" admin
