@@ -65,6 +65,12 @@ impl Cluster {
         }
     }
 
+    /// Reads a text, such as a pod's log.
+    pub async fn text(&self, path: &str) -> String {
+        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        self.client.request_text(request).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
     /// Lists objects.
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let list = self.get(path).await.unwrap_or_else(|| panic!("{path} is not there"));

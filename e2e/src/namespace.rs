@@ -138,6 +138,29 @@ impl Namespace {
             .unwrap_or_else(|| panic!("there is no pod of the TaskRun {task_run}"))
     }
 
+    /// Runs an image as a pod on nodes of an architecture, waits for its end, and gives back what it printed.
+    pub async fn run_image(&self, name: &str, image: &str, arch: &str) -> String {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "restartPolicy": "Never", "serviceAccountName": "builder",
+                "nodeSelector": {"kubernetes.io/arch": arch},
+                "containers": [{"name": "main", "image": image}],
+            },
+        });
+        self.create(&pod).await;
+        let path = format!("{}/{name}", core(&self.name, "pods"));
+        until(&format!("the pod {name} to end"), SOON, || async {
+            let pod = self.cluster.get(&path).await.unwrap_or_default();
+            match pod["status"]["phase"].as_str() {
+                Some("Succeeded" | "Failed") => Ok(()),
+                _ => Err(pod["status"].clone()),
+            }
+        })
+        .await;
+        self.cluster.text(&format!("{path}/log")).await
+    }
+
     /// Events about an object: type, reason and message, oldest first.
     pub async fn events_of(&self, object: &str) -> Vec<(String, String, String)> {
         let path = format!("{}?fieldSelector=involvedObject.name={object}", core(&self.name, "events"));
