@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Everything a command of the cluster may need, and the list of the cluster's parts. Sourced.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
-for archfan_file in packages gobuild images machine network pki cgroups binfmt; do
+for archfan_file in packages gobuild images cgroups machine network pki binfmt; do
   # shellcheck source=/dev/null
   source "$CLUSTER_DIR/lib/$archfan_file.sh"
 done

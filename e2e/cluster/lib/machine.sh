@@ -1,13 +1,7 @@
 # shellcheck shell=bash
-# Machines: each a set of namespaces (network, mount, PID, UTS, IPC) with an init of its own, joined to the bridge.
+# Machines: each a set of namespaces (network, mount, PID, UTS, IPC, cgroup) with an init of its own, joined to the bridge.
 # All of a machine's processes are in the cgroup CLUSTER/NAME of the unified hierarchy: that is how `down` finds every
 # one of them, whatever has been killed before. Sourced after common.sh.
-
-# cgroup2_root: where the unified cgroup hierarchy is mounted.
-cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
-
-# cgroup_roots: every mounted cgroup hierarchy, old and unified.
-cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/mounts; }
 
 # machine_cable NAME: the host's end of its cable; a network device's name has 15 letters at most.
 machine_cable() { echo "$CLUSTER_NAME-$(machine_ip "$1" | cut -d. -f4)"; }
@@ -21,7 +15,7 @@ machine_pid() {
   local pid cgroup
   pid=$(cat "$(machine_dir "$1")/pid" 2>/dev/null) || return 1
   cgroup=$(grep '^0::' "/proc/$pid/cgroup" 2>/dev/null) || return 1
-  [[ $cgroup == "0::"*"/$CLUSTER_NAME/$1/init" ]] || return 1
+  [[ $cgroup == "0::"*"/$CLUSTER_NAME/$1"* ]] || return 1
   echo "$pid"
 }
 
@@ -30,7 +24,7 @@ on() {
   local pid
   pid=$(machine_pid "$1") || die "the machine $1 does not run: call make cluster"
   shift
-  nsenter -t "$pid" --mount --uts --ipc --net --pid -- "$@"
+  nsenter -t "$pid" --mount --uts --ipc --net --pid --cgroup -- "$@"
 }
 
 # service MACHINE PART: writes the supervised service PART; the shell lines that end in `exec PROGRAM` come from stdin.
@@ -72,19 +66,19 @@ machine_prepare() {
 
 # machine_start NAME: makes its namespaces and starts its init, which starts the services; then plugs in its network.
 machine_start() {
-  local name=$1 dir cgroup parent pid veth
+  local name=$1 dir parent pid veth
   veth=$(machine_cable "$name")
   dir=$(machine_dir "$name")
-  cgroup=$(cgroup2_root)/$CLUSTER_NAME/$name/init
-  mkdir -p "$cgroup"
-  # The subshell puts itself into the cgroup first, so that everything below it is born there.
+  # The subshell puts itself into the machine's cgroups first: everything below it is born there, and the machine's
+  # cgroup namespace begins there.
   (
-    echo "$BASHPID" >"$cgroup/cgroup.procs"
-    exec setsid unshare --net --mount --pid --uts --ipc --fork --kill-child --mount-proc \
+    enter_cgroups "$name"
+    exec setsid unshare --net --mount --pid --uts --ipc --cgroup --fork --kill-child --mount-proc \
       "$CLUSTER_DIR/lib/machine-init" "$name" </dev/null >"$dir/init.log" 2>&1 9>&-
   ) &
   parent=$!
   wait_for 10 "the first process of $name" machine_has_child "$parent"
+  echo "$parent" >"$(cgroup2_root)/$CLUSTER_NAME/$name/init/cgroup.procs"
   pid=$(cat "/proc/$parent/task/$parent/children")
   echo "${pid// /}" >"$dir/pid"
   ip link add "$veth" type veth peer name eth0 netns "${pid// /}"
@@ -93,4 +87,5 @@ machine_start() {
   wait_for 20 "the init of $name (its log: $dir/init.log)" grep -x tini "/proc/${pid// /}/comm"
 }
 
-machine_has_child() { [[ -n $(cat "/proc/$1/task/$1/children") ]]; }
+# machine_has_child PID: the process has become unshare, and has started the first process of the machine.
+machine_has_child() { [[ $(cat "/proc/$1/comm") == unshare && -n $(cat "/proc/$1/task/$1/children") ]]; }

@@ -58,10 +58,9 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 clusterDNS: [$SERVICE_DNS_IP]
 clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
-# The host may have the old cgroups, and no systemd. All pods' cgroups lie in one place that down knows.
+# The host may have the old cgroups, and no systemd.
 failCgroupV1: false
 cgroupDriver: cgroupfs
-cgroupRoot: /$CLUSTER_NAME/$node/pods
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
@@ -92,7 +91,7 @@ kubelet_build() { if [[ $1 == arm64 ]]; then echo kubelet-arm64; else echo kuber
 
 # node_services NODE
 node_services() {
-  local node=$1 arch pods root
+  local node=$1 arch
   arch=$(node_arch "$node")
   # containerd is an amd64 program on both nodes; CONTAINERD_NODE_ARCH says whose images it runs (see prepare.sh of
   # e2e/modules/containerd).
@@ -100,13 +99,10 @@ node_services() {
 export PATH='$(build_dir containerd)':"\$PATH" CONTAINERD_NODE_ARCH=$arch
 exec containerd --config /etc/containerd/config.toml --log-level info
 EOF
-  pods=
-  for root in $(cgroup_roots); do pods+="'$root/$CLUSTER_NAME/$node/pods' "; done
   # No pod may be started while the shared volume is not mounted: it would write to the folder beneath.
   service "$node" kubelet <<EOF
 mountpoint -q $SHARED_MOUNT || { sleep 0.3; exit 1; }
 test -S /run/containerd/containerd.sock || { sleep 0.3; exit 1; }
-mkdir -p $pods
 exec '$(bin "$(kubelet_build "$arch")" kubelet)' --v=1 --config='$STATE_DIR/config/$node/kubelet.yaml' \
   --kubeconfig='$STATE_DIR/config/$node.kubeconfig' --hostname-override=$node --node-ip=$(machine_ip "$node")
 EOF
