@@ -163,7 +163,11 @@ async fn plain_matrix_on_one_shared_claim_stays_pending_on_arm64() {
         "pipelineTaskName": "build",
         "podTemplate": {"nodeSelector": {"kubernetes.io/arch": "$(params.arch)"}},
     }]);
-    namespace.create(&shared_volume_pipeline(build, placed)).await;
+    let mut run = shared_volume_pipeline(build, placed);
+    // The affinity assistant goes where the pipeline's own pod template says. Without this it may go to either node, and it is the
+    // other architecture that waits.
+    run["spec"]["taskRunTemplate"]["podTemplate"] = json!({"nodeSelector": {"kubernetes.io/arch": "amd64"}});
+    namespace.create(&run).await;
 
     let pods = format!("{}?labelSelector=tekton.dev/pipelineTask=build", core(&namespace.name, "pods"));
     let message = until("the arm64 pod to be refused by the scheduler", Duration::from_mins(3), || async {
