@@ -73,11 +73,11 @@ impl Source {
         }
         // A name of an image may follow the path. A path that is there as it stands has none.
         let whole = Path::new(rest);
-        let (path, image) = match rest.rsplit_once(':') {
-            Some((path, image)) if !whole.exists() && !path.is_empty() && Path::new(path).exists() => {
-                (PathBuf::from(path), Some(image.to_owned()))
-            }
-            _ => (whole.to_owned(), None),
+        let mut splits = rest.rmatch_indices(':').map(|(colon, _)| (&rest[..colon], &rest[colon + 1..]));
+        let split = splits.find(|(path, _)| !whole.exists() && !path.is_empty() && Path::new(path).exists());
+        let (path, image) = match split {
+            Some((path, image)) => (PathBuf::from(path), Some(image.to_owned())),
+            None => (whole.to_owned(), None),
         };
         Ok(Self::Archive(Place { form, path, image: image.filter(|image| !image.is_empty()) }))
     }
@@ -146,6 +146,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tar");
         std::fs::write(&path, "").unwrap();
+        let named = format!("docker-archive:{}:localhost:5000/app:v1", path.display());
+        let Ok(Source::Archive(place)) = Source::parse(&named) else { panic!("no archive") };
+        assert_eq!(place.image.as_deref(), Some("localhost:5000/app:v1"));
         let named = format!("oci-archive:{}:v1", path.display());
         let Ok(Source::Archive(place)) = Source::parse(&named) else { panic!("no archive") };
         assert_eq!((place.path.as_path(), place.image.as_deref()), (path.as_path(), Some("v1")));

@@ -64,6 +64,9 @@ enum Scheme {
     Given(HeaderValue),
 }
 
+/// How long plain HTTP, once it has answered, waits for TLS to do so.
+const PLAIN_WAITS: Duration = Duration::from_secs(2);
+
 /// A request that can be sent more than once.
 struct Call<'a> {
     method: Method,
@@ -143,11 +146,25 @@ impl Registry {
         let plain = format!("http://{}", self.api);
         let mut waits = Waits::default();
         loop {
-            let (by_tls, by_plain) = tokio::join!(self.ping(&secure), self.ping(&plain));
-            let error = match (by_tls, by_plain) {
-                (Ok(()), _) => return Ok(secure),
-                (_, Ok(())) => return Ok(plain),
-                (Err(error), Err(_)) => error,
+            let (by_tls, by_plain) = (self.ping(&secure), self.ping(&plain));
+            tokio::pin!(by_tls, by_plain);
+            let found = tokio::select! {
+                answer = &mut by_tls => match answer {
+                    Ok(()) => Ok(&secure),
+                    Err(error) => by_plain.await.map(|()| &plain).map_err(|_| error),
+                },
+                answer = &mut by_plain => match answer {
+                    // A server without TLS may be silent about what it does not understand.
+                    Ok(()) => match tokio::time::timeout(PLAIN_WAITS, by_tls).await {
+                        Ok(Ok(())) => Ok(&secure),
+                        _ => Ok(&plain),
+                    },
+                    Err(_) => by_tls.await.map(|()| &secure),
+                },
+            };
+            let error = match found {
+                Ok(base) => return Ok(base.clone()),
+                Err(error) => error,
             };
             match waits.next(None) {
                 Some(wait) => self.pause(&error.message, wait, &waits).await,
