@@ -24,6 +24,14 @@ enter_cgroups() {
   mkdir -p "$(cgroup2_root)/$CLUSTER_NAME/$1/init"
 }
 
+# enter_own_cgroup: puts the calling script among the cluster's processes.
+enter_own_cgroup() {
+  local dir
+  dir=$(cgroup2_root)/$CLUSTER_NAME/up
+  mkdir -p "$dir"
+  echo $$ >"$dir/cgroup.procs"
+}
+
 # mount_cgroups: run inside a machine's namespaces: in place of the host's hierarchies, the part that is the machine's.
 mount_cgroups() {
   local type point options hierarchies
