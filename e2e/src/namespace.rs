@@ -70,9 +70,13 @@ impl Namespace {
         format!("{}/{task_run}", tekton(&self.name, "taskruns"))
     }
 
-    /// Reads a CustomRun.
+    /// Reads a CustomRun. One that Tekton is about to make is waited for.
     pub async fn run(&self, run: &str) -> Value {
-        self.cluster.get(&self.run_path(run)).await.unwrap_or_else(|| panic!("there is no CustomRun {run}"))
+        let path = self.run_path(run);
+        until(&format!("a CustomRun {run}"), Duration::from_secs(20), || async {
+            self.cluster.get(&path).await.ok_or("there is none")
+        })
+        .await
     }
 
     /// Waits until a CustomRun is as wanted.
@@ -108,6 +112,14 @@ impl Namespace {
             if over { Ok(run) } else { Err(run["status"].clone()) }
         })
         .await
+    }
+
+    /// Waits until a CustomRun says of a platform what it waits for, and gives back its message.
+    pub async fn waits(&self, run: &str, platform: &str, reason: &str) -> String {
+        let what = format!("{platform} to wait for {reason}");
+        let run =
+            self.run_until(run, &what, |run| objects::platform(run, platform)["reason"] == reason).await;
+        objects::platform(&run, platform)["message"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The TaskRuns that belong to a CustomRun, by its label, in order of their names.

@@ -46,6 +46,7 @@ pub fn between(
     }
     for platform in &is.platforms {
         let before = was.platforms.iter().find(|before| before.platform == platform.platform);
+        events.extend(made_again(before, platform));
         events.extend(of_platform(before, platform));
     }
     if new.completion_time.is_some()
@@ -60,6 +61,27 @@ pub fn between(
         });
     }
     events
+}
+
+/// That a child was deleted by hand and has been created again: its status shows nothing of it but a later start.
+fn made_again(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Option<Event> {
+    let again = platform.tasks.iter().find(|task| {
+        before.into_iter().flat_map(|before| &before.tasks).any(|before| {
+            before.task_run == task.task_run
+                && !before.phase.is_final()
+                && before.start_time.is_some()
+                && task.start_time.is_some()
+                && before.start_time != task.start_time
+        })
+    })?;
+    Some(Event::warning(
+        &platform.platform,
+        Reason::Deleted.as_str(),
+        format!(
+            "{}: the TaskRun {} was deleted and has been created again",
+            platform.platform, again.task_run
+        ),
+    ))
 }
 
 fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Option<Event> {

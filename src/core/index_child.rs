@@ -336,7 +336,7 @@ pub fn known_results(status: &PlatformStatus) -> super::variables::TaskResults {
         .filter_map(|task| {
             let results = match task.phase {
                 Phase::Succeeded => ResultsOfTask::Known(
-                    task.results.iter().map(|result| (result.name.clone(), result.value.clone())).collect(),
+                    task.results.iter().map(|result| (result.name.clone(), tidy(&result.value))).collect(),
                 ),
                 Phase::Skipped => ResultsOfTask::Skipped,
                 _ => return None,
@@ -344,6 +344,14 @@ pub fn known_results(status: &PlatformStatus) -> super::variables::TaskResults {
             Some((task.name.clone(), results))
         })
         .collect()
+}
+
+/// A value without the line break that `echo` left at its end. It belongs to nobody, and inside a script it would end the line.
+pub fn tidy(value: &ParamValue) -> ParamValue {
+    match value {
+        ParamValue::String(text) => ParamValue::String(text.trim_end_matches(['\n', '\r']).to_owned()),
+        other => other.clone(),
+    }
 }
 
 /// OCI image-spec, descriptor, "Digests": the one algorithm that everybody must know.

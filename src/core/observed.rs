@@ -18,7 +18,8 @@ pub struct Observed {
     pub run: Arc<CustomRun>,
     /// Its children, by name: every TaskRun whose first owner it is.
     pub children: BTreeMap<String, Arc<TaskRun>>,
-    /// The pods of its children, by name of the TaskRun.
+    /// The pods of its children, by name of the TaskRun. A pod without its TaskRun is what a TaskRun that was deleted has left, until
+    /// Kubernetes removes it too.
     pub pods: BTreeMap<String, Arc<Pod>>,
     /// What the cluster has lately said of those pods, by name of the pod; newest last.
     pub notes: BTreeMap<String, Vec<PodNote>>,

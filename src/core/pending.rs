@@ -5,6 +5,7 @@
 //! the TaskRun).
 
 use super::observed::{NodeFacts, Nodes, PodNote};
+use super::placement::ARCH_TAINTS;
 use super::platform::Platform;
 use super::problem::Reason;
 use super::workspaces::is_of;
@@ -125,10 +126,12 @@ fn unscheduled(waiting: &Waiting<'_>, reason: &str, words: &str) -> Diagnosis {
     } else if has("insufficient") || has("too many pods") || has("free ports") {
         say(Reason::NodesFull, format!("nodes with {label} have no room: {told}{no_help}"))
     } else if has("untolerated taint") {
+        let known = waiting.nodes.map(|nodes| taints(nodes, waiting.platform)).unwrap_or_default();
+        let which = if known.is_empty() { told } else { known.join(", ") };
         say(
             Reason::Taint,
             format!(
-                "nodes with {label} have a taint that the pod does not tolerate: {told}; add a toleration to the podTemplate"
+                "nodes with {label} have a taint that the pod does not tolerate: {which}; add a toleration to the podTemplate"
             ),
         )
     } else if causes.is_empty() && waiting.nodes.is_some() && waiting.platform.is_some() {
@@ -141,6 +144,23 @@ fn unscheduled(waiting: &Waiting<'_>, reason: &str, words: &str) -> Diagnosis {
     } else {
         say(Reason::Unschedulable, format!("{told}{no_help}"))
     }
+}
+
+/// The taints that keep pods off the nodes of a platform, but for those that every child tolerates. The scheduler counts them and
+/// does not name them.
+fn taints(nodes: &Nodes, platform: Option<&Platform>) -> Vec<String> {
+    let ours = nodes.values().filter(|node| platform.is_none_or(|platform| is_of(node, platform)));
+    let mut named: Vec<String> = ours
+        .flat_map(|node| &node.taints)
+        .filter(|taint| taint.effect != "PreferNoSchedule" && !ARCH_TAINTS.contains(&taint.key.as_str()))
+        .map(|taint| match taint.value.as_str() {
+            "" => format!("{}:{}", taint.key, taint.effect),
+            value => format!("{}={value}:{}", taint.key, taint.effect),
+        })
+        .collect();
+    named.sort();
+    named.dedup();
+    named
 }
 
 /// The causes in "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match …. preemption: …".
@@ -302,6 +322,27 @@ mod tests {
             assert_eq!(found, *reason, "{words}: {message}");
             assert!(message.contains(part), "{words}: {message}");
         }
+    }
+
+    #[test]
+    fn taints_are_named_by_the_nodes_that_have_them() {
+        let taint = |key: &str, value: &str, effect: &str| {
+            serde_json::from_value(json!({"key": key, "value": value, "effect": effect})).unwrap()
+        };
+        let mut tainted = node("arm64", true);
+        tainted.taints = vec![
+            taint("gpu", "true", "NoSchedule"),
+            taint("spot", "", "NoExecute"),
+            taint("kubernetes.io/arch", "arm64", "NoSchedule"),
+            taint("busy", "", "PreferNoSchedule"),
+        ];
+        let mut other = node("amd64", true);
+        other.taints = vec![taint("other", "x", "NoSchedule")];
+        let nodes = Nodes::from([("a".into(), tainted), ("b".into(), other)]);
+        let words = "0/2 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) didn't match Pod's node affinity/selector.";
+        let (reason, message) = look(stuck("Unschedulable", words), None, &[], Some(&nodes)).unwrap();
+        assert_eq!(reason, Reason::Taint);
+        assert!(message.contains("does not tolerate: gpu=true:NoSchedule, spot:NoExecute; add"), "{message}");
     }
 
     #[test]

@@ -251,6 +251,11 @@ impl<'a> Work<'a> {
                 }
                 Ok(Candidate::Child(body)) => {
                     let wait = match &accepted.hold {
+                        // Tekton names a TaskRun's pod after it, and would take the old one for its own.
+                        _ if self.observed.pods.contains_key(&name) => Some((
+                            Reason::Deleted,
+                            "its TaskRun was deleted; it is created again once its pod is gone".to_owned(),
+                        )),
                         Hold::All(why) => Some((Reason::ClaimPending, why.clone())),
                         Hold::FirstOnly(why) if !first => Some((Reason::ClaimPending, why.clone())),
                         _ if places == Some(0) => Some((

@@ -76,8 +76,12 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
             let with_the_run = cancelled && (seen.ending || cancel::is_ours(child));
             status.phase = if with_the_run { Phase::Cancelled } else { Phase::Failed };
             status.completion_time = reported.and_then(|reported| reported.completion_time.clone());
-            status.reason.clone_from(&condition.reason);
-            status.message.clone_from(&condition.message);
+            if with_the_run {
+                status.reason = Reason::RunEnded.as_str().to_owned();
+            } else {
+                status.reason.clone_from(&condition.reason);
+                status.message.clone_from(&condition.message);
+            }
             // Results of a failed task may say why it failed.
             status.results = reported.map(|reported| reported.results.clone()).unwrap_or_default();
         }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::index_child::results_of;
+use super::index_child::{results_of, tidy};
 use super::request::{Request, Target};
 use crate::api::names::result;
 use crate::api::status::{Phase, PlatformStatus, TaskStatus};
@@ -74,12 +74,8 @@ pub fn size(results: &[RunResult]) -> usize {
     results.iter().map(|result| result.name.len() + result.value.len() + 24).sum()
 }
 
-/// A value as a string. The line break that `echo` left at its end belongs to nobody.
 fn text(value: &ParamValue) -> String {
-    match value {
-        ParamValue::String(text) => text.trim_end_matches(['\n', '\r']).to_owned(),
-        other => other.to_string(),
-    }
+    tidy(value).to_string()
 }
 
 fn json(values: &[String]) -> String {

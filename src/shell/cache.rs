@@ -43,6 +43,8 @@ struct Inner {
     pods: HashMap<Key, Arc<Pod>>,
     /// Names of pods, by TaskRun.
     pods_of: HashMap<Key, BTreeMap<String, Key>>,
+    /// Names of pods, by run.
+    pods_of_run: HashMap<Key, BTreeMap<String, Key>>,
     notes: HashMap<Key, VecDeque<PodNote>>,
     nodes: Option<Arc<Nodes>>,
     tombstones: HashSet<String>,
@@ -169,7 +171,7 @@ impl Cache {
     pub fn noted(&self, pod: Key, note: PodNote) -> Vec<Key> {
         let mut inner = self.write();
         // Of pods that are not ours nothing is kept.
-        let Some(run) = inner.run_of_pod(&pod) else { return Vec::new() };
+        let Some(run) = inner.pods.get(&pod).and_then(|pod| run_of_pod(pod)) else { return Vec::new() };
         let notes = inner.notes.entry(pod).or_default();
         if notes.back() == Some(&note) {
             return Vec::new();
@@ -234,11 +236,29 @@ impl Cache {
         if let Some(pod) = pods.get(named).and_then(|key| inner.pods.get(key)) {
             return Some(pod.clone());
         }
-        let pods = pods.values().filter_map(|key| inner.pods.get(key));
+        // A pod of an earlier TaskRun of this name may still be there.
+        let uid = child.metadata.uid.as_deref();
+        let ours = |pod: &&Arc<Pod>| {
+            let mut owners = pod.metadata.owner_references.iter().flatten().peekable();
+            owners.peek().is_none() || owners.any(|owner| Some(owner.uid.as_str()) == uid)
+        };
+        let pods = pods.values().filter_map(|key| inner.pods.get(key)).filter(ours);
         pods.max_by_key(|pod| {
             (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.name.clone())
         })
         .cloned()
+    }
+
+    /// Every pod of a run, with the name of its TaskRun, whether or not that is still there.
+    pub fn pods_of_run(&self, run: &Key) -> Vec<(String, Arc<Pod>)> {
+        let inner = self.read();
+        let names = inner.pods_of_run.get(run).into_iter().flatten();
+        names
+            .filter_map(|(_, key)| {
+                let pod = inner.pods.get(key)?;
+                Some((task_run_of(pod)?.name, pod.clone()))
+            })
+            .collect()
     }
 
     /// What the cluster said about a pod, newest last.
@@ -313,25 +333,24 @@ impl Inner {
         let key = key(&pod.metadata);
         pod.metadata.managed_fields = None;
         pod.metadata.annotations = None;
-        let task_run = task_run_of(&pod)?;
+        let (task_run, run) = (task_run_of(&pod)?, run_of_pod(&pod)?);
         self.pods_of.entry(task_run).or_default().insert(key.name.clone(), key.clone());
-        self.pods.insert(key.clone(), Arc::new(pod));
-        self.run_of_pod(&key)
+        self.pods_of_run.entry(run.clone()).or_default().insert(key.name.clone(), key.clone());
+        self.pods.insert(key, Arc::new(pod));
+        Some(run)
     }
 
     fn remove_pod(&mut self, key: &Key) -> Option<Key> {
-        let run = self.run_of_pod(key);
         let pod = self.pods.remove(key)?;
+        let run = run_of_pod(&pod);
         if let Some(task_run) = task_run_of(&pod) {
             remove_from(&mut self.pods_of, &task_run, &key.name);
         }
+        if let Some(run) = &run {
+            remove_from(&mut self.pods_of_run, run, &key.name);
+        }
         self.notes.remove(key);
         run
-    }
-
-    fn run_of_pod(&self, pod: &Key) -> Option<Key> {
-        let child = self.children.get(&task_run_of(self.pods.get(pod)?)?)?;
-        run_of(&child.metadata)
     }
 
     fn bury(&mut self, uid: Option<&str>) {
@@ -383,6 +402,12 @@ fn run_of(meta: &ObjectMeta) -> Option<Key> {
 
 fn task_run_of(pod: &Pod) -> Option<Key> {
     let name = labels(&pod.metadata).get(LABEL_TASK_RUN)?;
+    Some(Key::new(pod.metadata.namespace.clone().unwrap_or_default(), name))
+}
+
+/// The run that a pod works for. Its TaskRun may be gone already, so the label says it that Tekton copied from there.
+fn run_of_pod(pod: &Pod) -> Option<Key> {
+    let name = labels(&pod.metadata).get(label::CUSTOM_RUN)?;
     Some(Key::new(pod.metadata.namespace.clone().unwrap_or_default(), name))
 }
 

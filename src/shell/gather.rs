@@ -53,6 +53,12 @@ pub async fn gather<A: Api>(
             pods.insert(name.clone(), pod);
         }
     }
+    let own = Key::new(&namespace, run.metadata.name.clone().unwrap_or_default());
+    for (name, pod) in cache.pods_of_run(&own) {
+        if !children.contains_key(&name) {
+            pods.insert(name, pod);
+        }
+    }
     Ok(Observed {
         run,
         children,

@@ -17,6 +17,7 @@ struct World {
     observed: Observed,
     events: Vec<String>,
     created: Vec<String>,
+    bodies: BTreeMap<String, TaskRunBody>,
     cancelled: Vec<String>,
     deleted: Vec<String>,
     writes: usize,
@@ -52,6 +53,7 @@ impl World {
             },
             events: Vec::new(),
             created: Vec::new(),
+            bodies: BTreeMap::new(),
             cancelled: Vec::new(),
             deleted: Vec::new(),
             writes: 0,
@@ -113,6 +115,7 @@ impl World {
                     self.observed.children.insert(name.clone(), Arc::new(child)).is_none(),
                     "{name} is created twice"
                 );
+                self.bodies.insert(name.clone(), *body);
                 self.created.push(name);
             }
             Action::CancelTaskRun { name, message } => {
@@ -155,6 +158,11 @@ impl World {
             serde_json::from_value(json!({"metadata": {"name": format!("{name}-pod")}, "spec": {"nodeName": node}, "status": {"phase": "Running"}}))
                 .unwrap();
         self.observed.pods.insert(name.into(), Arc::new(pod));
+    }
+
+    /// The params with which a child was created.
+    fn params(&self, name: &str) -> Value {
+        serde_json::to_value(&self.bodies[name].spec.params).unwrap()
     }
 
     fn succeed(&mut self, name: &str, results: Value) {
@@ -642,9 +650,10 @@ fn a_chain_hands_results_on_and_one_platform_may_be_ahead() {
     let mut world = World::new(&build, json!({}));
     world.settle();
     assert_eq!(world.created, ["app-build-linux-amd64-clone", "app-build-linux-arm64-clone"]);
-    world.succeed("app-build-linux-arm64-clone", json!([{"name": "commit", "value": "c1"}]));
+    world.succeed("app-build-linux-arm64-clone", json!([{"name": "commit", "value": "c1\n"}]));
     world.settle();
     assert_eq!(world.created.last().unwrap(), "app-build-linux-arm64-build", "test is skipped on arm64");
+    assert_eq!(world.params("app-build-linux-arm64-build"), json!([{"name": "commit", "value": "c1"}]));
     assert_eq!(world.extra().platforms[1].tasks[1].phase, Phase::Skipped);
     world.succeed("app-build-linux-arm64-build", image('b'));
     world.settle();
@@ -675,10 +684,25 @@ fn a_child_deleted_by_hand_is_created_again() {
     world.run_pod(ARM64, "node-b");
     world.settle();
     world.observed.children.remove(ARM64);
+    world.settle();
+    assert_eq!(
+        world.created,
+        [AMD64, ARM64],
+        "its pod is still there, and a new TaskRun would take it for its own"
+    );
+    assert!(
+        world.condition().message.contains("created again once its pod is gone"),
+        "{}",
+        world.condition().message
+    );
     world.observed.pods.remove(ARM64);
+    world.pass(Duration::from_secs(3));
     world.settle();
     assert_eq!(world.created, [AMD64, ARM64, ARM64]);
     assert_eq!(world.verdict(), outcome("Unknown", "Running"));
+    let told =
+        format!("Warning Deleted: linux/arm64: the TaskRun {ARM64} was deleted and has been created again");
+    assert!(world.events.contains(&told), "{:#?}", world.events);
 }
 
 #[test]

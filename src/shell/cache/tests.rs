@@ -24,9 +24,13 @@ fn child(name: &str, run: &str, version: u64) -> TaskRun {
     .unwrap()
 }
 
+/// A pod of a TaskRun `RUN-…`.
 fn pod(name: &str, task_run: &str, created: &str) -> Pod {
+    let run = task_run.split('-').next();
     serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": "ns", "labels": {"tekton.dev/taskRun": task_run}, "creationTimestamp": created},
+        "metadata": {"name": name, "namespace": "ns", "creationTimestamp": created,
+            "labels": {"tekton.dev/taskRun": task_run, "tekton.dev/customRun": run},
+            "ownerReferences": [{"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": task_run, "uid": format!("uid-{task_run}")}]},
     }))
     .unwrap()
 }
@@ -123,6 +127,11 @@ fn the_pod_of_the_current_attempt_is_chosen() {
     assert_eq!(name(&child), "new");
     child.status = Some(serde_json::from_value(json!({"podName": "old"})).unwrap());
     assert_eq!(name(&child), "old");
+    // What an earlier TaskRun of this name has left is not its pod, but is known.
+    child.metadata.uid = Some("another".into());
+    child.status = None;
+    assert!(cache.pod_of(&child).is_none());
+    assert_eq!(cache.pods_of_run(&key("a")).len(), 2);
     assert_eq!(cache.pods_changed(Change::Listed(None, vec![])), [key("a")]);
     assert!(cache.pod_of(&child).is_none());
 }
