@@ -700,8 +700,14 @@ fn a_child_deleted_by_hand_is_created_again() {
     world.settle();
     assert_eq!(world.created, [AMD64, ARM64, ARM64]);
     assert_eq!(world.verdict(), outcome("Unknown", "Running"));
+    assert!(world.events.iter().any(|event| event.starts_with("Warning Deleted: linux/arm64 waits: ")));
+    // One that had no pod yet is created again at once.
+    world.observed.children.remove(AMD64);
+    world.pass(Duration::from_secs(3));
+    world.settle();
+    assert_eq!(world.created, [AMD64, ARM64, ARM64, AMD64]);
     let told =
-        format!("Warning Deleted: linux/arm64: the TaskRun {ARM64} was deleted and has been created again");
+        format!("Warning Deleted: linux/amd64: the TaskRun {AMD64} was deleted and has been created again");
     assert!(world.events.contains(&told), "{:#?}", world.events);
 }
 
