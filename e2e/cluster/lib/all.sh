@@ -43,16 +43,27 @@ part() {
   "${name//-/_}_$1" "$where"
 }
 
-# kubectl, of the cluster's own version, with the cluster's kubeconfig unless another is asked for.
-kubectl() { KUBECONFIG=${ARCHFAN_KUBECONFIG:-$STATE_DIR/kubeconfig} "$(bin kubernetes kubectl)" --request-timeout=20s "$@"; }
+# kubectl, of the cluster's own version, with the cluster's kubeconfig.
+kubectl() { KUBECONFIG=$STATE_DIR/kubeconfig "$(bin kubernetes kubectl)" --request-timeout=20s "$@"; }
 
 # external_cluster: succeeds when the caller has a cluster of his own with Tekton on it, which is then used.
 external_cluster() {
   [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$STATE_DIR/kubeconfig" ]] || return 1
+  [[ -r ${KUBECONFIG%%:*} ]] || return 1
+  "$(any_kubectl)" --request-timeout=20s get crd customruns.tekton.dev >/dev/null 2>&1
+}
+
+# any_kubectl: the path of a kubectl: the caller's, the cluster's, or one built for this.
+any_kubectl() {
   local client
-  client=$(command -v kubectl) || client=$(bin kubernetes kubectl)
-  [[ -x $client ]] || return 1
-  "$client" --request-timeout=20s get crd customruns.tekton.dev >/dev/null 2>&1
+  if client=$(type -P kubectl); then
+    echo "$client"
+  elif [[ -x $(bin kubernetes kubectl) ]]; then
+    bin kubernetes kubectl
+  else
+    build kubectl >&2
+    bin kubectl kubectl
+  fi
 }
 
 # take_lock: one `up` or `down` at a time.

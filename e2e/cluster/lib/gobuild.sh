@@ -16,6 +16,7 @@ build_list() {
     kubernetes) echo kubernetes amd64 $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler $k/kubelet $k/kube-proxy $k/kubectl ;;
     coredns) echo coredns amd64 archfan.dev/e2e/modules/coredns ;;
     volume-provisioner) echo volume-provisioner amd64 archfan.dev/e2e/modules/volume-provisioner ;;
+    kubectl) echo kubernetes amd64 $k/kubectl ;;
     kubelet-arm64) echo kubernetes arm64 $k/kubelet ;;
     tekton) echo tekton amd64 $t/controller $t/webhook $t/events $t/resolvers $t/entrypoint $t/nop $t/workingdirinit $t/sidecarlogresults ;;
     tekton-arm64) echo tekton arm64 $t/entrypoint $t/nop $t/workingdirinit $t/sidecarlogresults ;;

@@ -61,9 +61,8 @@ resolvConf: /etc/resolv.conf
 # The host may have the old cgroups, and no systemd.
 failCgroupV1: false
 cgroupDriver: cgroupfs
-cgroupsPerQOS: false
-enforceNodeAllocatable: []
-localStorageCapacityIsolation: false
+cgroupsPerQOS: true
+enforceNodeAllocatable: [pods]
 failSwapOn: false
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
