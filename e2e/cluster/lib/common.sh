@@ -99,10 +99,20 @@ remember() {
   mv "$file.$$" "$file"
 }
 
+# accompany PID WORDS: until the process ends, says the words every half minute.
+accompany() {
+  local waited=0
+  while kill -0 "$1" 2>/dev/null; do
+    sleep 0.2
+    waited=$((waited + 1))
+    if ((waited % 150 == 0)); then say "$2"; fi
+  done
+}
+
 # step NAME WHAT COMMAND...: says what is done and how long it usually takes, runs the command with its output in a
 # log file, says every half minute that it still runs, and at the end how long it took. A failure shows the log's end.
 step() {
-  local name=$1 what=$2 begin log pid status=0 waited=0
+  local name=$1 what=$2 begin log pid status=0
   shift 2
   begin=$(date +%s)
   mkdir -p "$CACHE_DIR/logs"
@@ -110,11 +120,7 @@ step() {
   say "$what$(usually "$name")"
   ("$@") >"$log" 2>&1 9>&- &
   pid=$!
-  while kill -0 "$pid" 2>/dev/null; do
-    sleep 0.2
-    waited=$((waited + 1))
-    if ((waited % 150 == 0)); then say "  $name: still at it, $(human $(($(date +%s) - begin))); log: $log"; fi
-  done
+  accompany "$pid" "  $name: still at it; log: $log"
   wait "$pid" || status=$?
   local took=$(($(date +%s) - begin))
   if ((status != 0)); then

@@ -16,12 +16,14 @@ same() { [[ $2 == "$3" ]] || fail "$1: wanted '$2', found '$3'"; }
 
 # run_test NAME: runs test_NAME in a subshell and counts it.
 run_test() {
-  local begin out status=0
+  local begin out pid status=0
   begin=$(date +%s)
   out=$(mktemp)
   # In the background: as the condition of an `if`, a failing command in the test would not end it.
   ("test_$1") >"$out" 2>&1 &
-  wait $! || status=$?
+  pid=$!
+  accompany "$pid" "        $1: still at it"
+  wait "$pid" || status=$?
   if ((status == 0)); then
     PASSED=$((PASSED + 1))
     say "ok      $1 ($(human $(($(date +%s) - begin))))"
