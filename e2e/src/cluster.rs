@@ -121,6 +121,7 @@ pub fn root() -> PathBuf {
 /// Runs a program of the checkout and gives back what it printed.
 pub async fn run(program: &str, args: &[&str]) -> String {
     let output = tokio::process::Command::new(root().join(program))
+        .current_dir(root())
         .args(args)
         .output()
         .await
