@@ -18,6 +18,7 @@ struct Entry {
     name: String,
     login: Option<Found>,
     repositories: Vec<(Repository, bool)>,
+    reads: usize,
     registry: Option<Arc<Registry>>,
 }
 
@@ -41,8 +42,9 @@ impl Registries {
             let place = entries.iter().position(same).unwrap_or(entries.len());
             if place == entries.len() {
                 let name = repository.registry().to_owned();
-                entries.push(Entry { name, login, repositories: Vec::new(), registry: None });
+                entries.push(Entry { name, login, repositories: Vec::new(), reads: 0, registry: None });
             }
+            entries[place].reads += usize::from(!write);
             let repositories = &mut entries[place].repositories;
             match repositories.iter_mut().find(|(known, _)| known == repository) {
                 Some((_, writes)) => *writes |= write,
@@ -59,6 +61,7 @@ impl Registries {
                     api: api.to_owned(),
                     login: entry.login.clone(),
                     searched: keychain.describe(),
+                    first: entry.reads,
                     scopes: entry
                         .repositories
                         .iter()

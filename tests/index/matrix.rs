@@ -130,3 +130,19 @@ fn logins_and_authorities_come_from_the_environment() {
         super::support::said(command.output().unwrap()).digest();
     }
 }
+
+#[test]
+fn a_certificate_that_is_its_own_authority_is_taken_if_it_is_given() {
+    let registry = Registry::with_certificate(Version::V2, true, Auth::None, "own");
+    let dir = tempfile::tempdir().unwrap();
+    let (_, source) = archive(dir.path(), "linux/amd64", 5, &[1000]);
+    let own = super::support::pki::pki().path("own.crt");
+    let name = registry.name("app:v1");
+    let push =
+        |target: &str, args: &[&str]| super::support::index(&[&["push", target, &source], args].concat());
+    push(&name, &["--ca", own.to_str().unwrap()]).digest();
+    push(&name, &["--ca", &super::support::pki::pki().authority()]).refused(1, &["invalid peer certificate"]);
+    // For its own name only.
+    let other = name.replace("127.0.0.1", "localhost");
+    push(&other, &["--ca", own.to_str().unwrap()]).refused(1, &["not valid for name"]);
+}

@@ -7,6 +7,7 @@
 
 pub(super) mod body;
 mod dial;
+mod pinned;
 pub(super) mod retry;
 mod tls;
 

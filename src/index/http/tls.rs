@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::pinned::Pinned;
 use super::{SendError, Settings, dial};
 use crate::index::error::{Error, Result};
 
@@ -26,15 +27,18 @@ pub(super) fn config(settings: &Settings) -> Result<ClientConfig> {
         let verifier = Arc::new(Unverified(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
     }
-    let mut roots = RootCertStore::empty();
+    let mut given = Vec::new();
     for path in &settings.authorities {
-        let added = add(&mut roots, path)?;
-        if added == 0 {
+        let found = read(path)?;
+        if found.is_empty() {
             return Err(Error::usage(format!("--ca {}: no certificate is there", path.display())));
         }
+        given.extend(found);
     }
     let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
+    given.extend(system.certs);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(given.iter().cloned());
     if roots.is_empty() {
         let why: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
         return Err(Error::failed(format!(
@@ -43,21 +47,19 @@ pub(super) fn config(settings: &Settings) -> Result<ClientConfig> {
             if why.is_empty() { "the system has none".to_owned() } else { why.join(", ") }
         )));
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let verifier =
+        Pinned::new(roots, given).map_err(|error| Error::failed(format!("TLS cannot be set up: {error}")))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Adds the certificates of a PEM file, or of all files in a folder, such as a mounted ConfigMap or Secret.
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<usize> {
+/// Reads the certificates of a PEM file, or of all files in a folder, such as a mounted ConfigMap or Secret.
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let broken = |error: &dyn std::fmt::Display| Error::usage(format!("--ca {}: {error}", path.display()));
     if !path.is_dir() {
         let pem = std::fs::read(path).map_err(|error| broken(&error))?;
-        let mut added = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| broken(&format!("no PEM file: {error:?}")))?;
-            roots.add(certificate).map_err(|error| broken(&error))?;
-            added += 1;
-        }
-        return Ok(added);
+        return CertificateDer::pem_slice_iter(&pem)
+            .map(|certificate| certificate.map_err(|error| broken(&format!("no PEM file: {error:?}"))))
+            .collect();
     }
     let mut entries: Vec<_> = std::fs::read_dir(path)
         .map_err(|error| broken(&error))?
@@ -66,13 +68,12 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<usize> {
         .collect();
     entries.sort();
     // What a Secret holds besides certificates (a key, a login) is no reason to fail.
-    let mut added = 0;
+    let mut certificates = Vec::new();
     for entry in entries.iter().filter(|entry| entry.is_file()) {
         let Ok(pem) = std::fs::read(entry) else { continue };
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().collect();
-        added += roots.add_parsable_certificates(certificates).0;
+        certificates.extend(CertificateDer::pem_slice_iter(&pem).flatten());
     }
-    Ok(added)
+    Ok(certificates)
 }
 
 /// Takes every certificate: `--insecure`. Signatures of the handshake are still checked, as they cost nothing to get right.

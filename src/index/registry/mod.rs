@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(super) struct Registry {
     searched: String,
     /// What tokens are asked for: `repository:team/app:pull,push`.
     scopes: Vec<String>,
+    /// How many requests come at once at first.
+    first: usize,
     auth: Mutex<Auth>,
 }
 
@@ -103,6 +106,8 @@ pub(super) struct Access {
     pub(super) searched: String,
     /// What tokens are asked for.
     pub(super) scopes: Vec<String>,
+    /// How many requests come at once at first.
+    pub(super) first: usize,
 }
 
 impl Registry {
@@ -123,6 +128,7 @@ impl Registry {
             login: access.login,
             searched: access.searched,
             scopes: access.scopes,
+            first: access.first.clamp(1, 8),
             auth: Mutex::new(Auth { generation: 0, scheme }),
         })
     }
@@ -146,7 +152,7 @@ impl Registry {
         let plain = format!("http://{}", self.api);
         let mut waits = Waits::default();
         loop {
-            let (by_tls, by_plain) = (self.ping(&secure), self.ping(&plain));
+            let (by_tls, by_plain) = (self.ping(&secure), self.ping_all(&plain));
             tokio::pin!(by_tls, by_plain);
             let found = tokio::select! {
                 answer = &mut by_tls => match answer {
@@ -173,7 +179,16 @@ impl Registry {
         }
     }
 
-    /// Asks for `/v2/`, and keeps what the answer says about authentication.
+    /// Asks several times at once, so that as many connections are open when they are needed: one round trip less.
+    async fn ping_all(&self, base: &str) -> std::result::Result<(), SendError> {
+        let answers = join_all((0..self.first).map(|_| self.ping(base))).await;
+        answers
+            .into_iter()
+            .find(std::result::Result::is_ok)
+            .unwrap_or_else(|| Err(SendError { message: format!("{base} does not answer"), transient: true }))
+    }
+
+    /// Asks for `/v2/`. What the answer says about authentication is learnt from the first request that matters.
     async fn ping(&self, base: &str) -> std::result::Result<(), SendError> {
         let uri: Uri = format!("{base}/v2/")
             .parse()

@@ -57,6 +57,13 @@ pub(crate) fn pki() -> &'static Pki {
             "-extfile",
             &extensions,
         ]);
+        // A certificate that is its own authority, as private registries have it.
+        let (own_key, own) = (path("own.key"), path("own.crt"));
+        let mut args = vec!["req", "-x509", "-days", "2", "-subj", "/CN=localhost", "-addext"];
+        args.push("subjectAltName=IP:127.0.0.1");
+        args.extend(curve);
+        args.extend(["-keyout", &own_key, "-out", &own]);
+        openssl(&args);
         // What tokens are signed with, apart from TLS.
         let (token_key, token) = (path("token.key"), path("token.crt"));
         let mut args = vec!["req", "-x509", "-days", "2", "-subj", "/CN=archfan test tokens"];

@@ -60,6 +60,11 @@ pub(crate) fn await_port(address: &str, what: &str) {
 impl Registry {
     /// Starts one.
     pub(crate) fn start(version: Version, tls: bool, auth: Auth) -> Self {
+        Self::with_certificate(version, tls, auth, "server")
+    }
+
+    /// Starts one with another certificate.
+    pub(crate) fn with_certificate(version: Version, tls: bool, auth: Auth, certificate: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -69,7 +74,8 @@ impl Registry {
             path("data")
         );
         if tls {
-            let (certificate, key) = (pki().path("server.crt"), pki().path("server.key"));
+            let file = |kind: &str| pki().path(&format!("{certificate}.{kind}"));
+            let (certificate, key) = (file("crt"), file("key"));
             let _ =
                 writeln!(config, "  tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
         }
