@@ -34,3 +34,13 @@ test: lint test-cluster ## every test there is, on the real cluster
 .PHONY: test-cluster
 test-cluster: cluster ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing
 	@$(CLUSTER)/tests/run
+
+.PHONY: test-index
+test-index: ## test `archfan index` on real registries, with faults and kills (3 min after a build)
+	@cargo test --locked --lib index::
+	@cargo test --locked --test index
+
+.PHONY: bench-index
+bench-index: ## measure `archfan index push` beside crane, buildah and a raw upload (10 min after a build)
+	@cargo build --locked --release
+	@e2e/bench/index/run
