@@ -195,6 +195,34 @@ impl Namespace {
         .await
     }
 
+    /// A node that nobody stands behind: the scheduler takes it for one.
+    pub async fn pretend_node(&self, name: &str, arch: &str, taints: Value) {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", "kubernetes.io/arch": arch}},
+            "spec": {"taints": taints},
+        });
+        self.cluster.create("/api/v1/nodes", &node).await;
+        let status = json!({"status": {
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Pretended", "lastHeartbeatTime": null, "lastTransitionTime": null}],
+            "capacity": {"cpu": "4", "memory": "8Gi", "pods": "10"},
+            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"},
+        }});
+        self.cluster.patch(&format!("/api/v1/nodes/{name}/status"), &status).await;
+        // The node controller taints a node that has no lease; the scheduler must see it as it is meant.
+        let wanted = taints;
+        until(&format!("the node {name} to be open for pods"), Duration::from_secs(30), || async {
+            let node = self.cluster.get(&format!("/api/v1/nodes/{name}")).await.unwrap_or_default();
+            let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+            if taints.len() == wanted.as_array().map_or(0, Vec::len) {
+                return Ok(());
+            }
+            self.cluster.patch(&format!("/api/v1/nodes/{name}"), &json!({"spec": {"taints": wanted}})).await;
+            Err(taints)
+        })
+        .await;
+    }
+
     /// Asks a CustomRun to end, as Tekton does.
     pub async fn cancel(&self, run: &str, message: Option<&str>) {
         let patch = json!({"spec": {"status": "RunCancelled", "statusMessage": message}});

@@ -26,34 +26,6 @@ async fn told(namespace: &Namespace, run: &str, platform: &str, reason: &str) ->
     message
 }
 
-/// A node that nobody stands behind: the scheduler takes it for one.
-async fn pretend_node(namespace: &Namespace, name: &str, arch: &str, taints: Value) {
-    let node = json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", "kubernetes.io/arch": arch}},
-        "spec": {"taints": taints},
-    });
-    namespace.cluster.create("/api/v1/nodes", &node).await;
-    let status = json!({"status": {
-        "conditions": [{"type": "Ready", "status": "True", "reason": "Pretended", "lastHeartbeatTime": null, "lastTransitionTime": null}],
-        "capacity": {"cpu": "4", "memory": "8Gi", "pods": "10"},
-        "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"},
-    }});
-    namespace.cluster.patch(&format!("/api/v1/nodes/{name}/status"), &status).await;
-    // The node controller taints a node that has no lease; the scheduler must see it as it is meant.
-    let wanted = taints;
-    until(&format!("the node {name} to be open for pods"), Duration::from_secs(30), || async {
-        let node = namespace.cluster.get(&format!("/api/v1/nodes/{name}")).await.unwrap_or_default();
-        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-        if taints.len() == wanted.as_array().map_or(0, Vec::len) {
-            return Ok(());
-        }
-        namespace.cluster.patch(&format!("/api/v1/nodes/{name}"), &json!({"spec": {"taints": wanted}})).await;
-        Err(taints)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn no_node_of_the_architecture_until_one_joins() {
     let namespace = Namespace::new("nonode").await;
@@ -77,7 +49,7 @@ async fn no_node_of_the_architecture_until_one_joins() {
     told(&namespace, "run", "linux/ppc64le", "NoNode").await;
 
     let node = format!("pretended-{}", namespace.name);
-    pretend_node(&namespace, &node, "ppc64le", json!([])).await;
+    namespace.pretend_node(&node, "ppc64le", json!([])).await;
     let run = namespace
         .run_until("run", "to use the node that joined", |run| {
             platform(run, "linux/ppc64le")["node"] == node.as_str()

@@ -194,6 +194,13 @@ pub struct TaskStatus {
     /// How many attempts have failed.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed_attempts: usize,
+    /// How many TaskRuns were replaced by another of the same name, because something that is nobody's fault kept their pod from
+    /// starting.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replaced: usize,
+    /// Uid of the TaskRun that is being replaced.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub replacing: String,
     /// When the TaskRun was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,

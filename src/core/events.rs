@@ -68,6 +68,7 @@ fn made_again(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Opt
     let again = platform.tasks.iter().find(|task| {
         before.into_iter().flat_map(|before| &before.tasks).any(|before| {
             before.task_run == task.task_run
+                && before.replacing.is_empty()
                 && !before.phase.is_final()
                 && before.start_time.is_some()
                 && task.start_time.is_some()

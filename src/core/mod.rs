@@ -26,6 +26,7 @@ pub mod plan;
 pub mod platform;
 pub mod problem;
 pub mod progress;
+pub mod replace;
 pub mod request;
 pub mod results;
 pub mod reuse;

@@ -117,8 +117,13 @@ fn unscheduled(waiting: &Waiting<'_>, reason: &str, words: &str) -> Diagnosis {
         }
     }
     // Causes that nodes of other architectures have say nothing about ours.
-    let causes: Vec<&str> =
-        causes(words).filter(|cause| !cause.contains("didn't match Pod's node affinity/selector")).collect();
+    let known = waiting.nodes.map(|nodes| taints(nodes, waiting.platform));
+    let causes: Vec<&str> = causes(words)
+        .filter(|cause| !cause.contains("didn't match Pod's node affinity/selector"))
+        .filter(|cause| {
+            !cause.contains("untolerated taint") || known.as_ref().is_none_or(|known| !known.is_empty())
+        })
+        .collect();
     let has = |part: &str| causes.iter().any(|cause| cause.to_ascii_lowercase().contains(part));
     let told = if causes.is_empty() { words.to_owned() } else { causes.join(", ") };
     if has("volume") || has("persistentvolumeclaim") {
@@ -126,8 +131,7 @@ fn unscheduled(waiting: &Waiting<'_>, reason: &str, words: &str) -> Diagnosis {
     } else if has("insufficient") || has("too many pods") || has("free ports") {
         say(Reason::NodesFull, format!("nodes with {label} have no room: {told}{no_help}"))
     } else if has("untolerated taint") {
-        let known = waiting.nodes.map(|nodes| taints(nodes, waiting.platform)).unwrap_or_default();
-        let which = if known.is_empty() { told } else { known.join(", ") };
+        let which = known.map_or(told, |known| known.join(", "));
         say(
             Reason::Taint,
             format!(
@@ -166,7 +170,8 @@ fn taints(nodes: &Nodes, platform: Option<&Platform>) -> Vec<String> {
 /// The causes in "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match …. preemption: …".
 fn causes(words: &str) -> impl Iterator<Item = &str> {
     let body = words.split_once("available: ").map_or(words, |(_, body)| body);
-    let body = body.split(" preemption:").next().unwrap_or(body).trim().trim_end_matches('.');
+    // What comes after the first sentence is about preemption and claims.
+    let body = body.split(". ").next().unwrap_or(body).trim().trim_end_matches('.');
     body.split(", ").map(str::trim).filter(|cause| !cause.is_empty())
 }
 
@@ -291,9 +296,9 @@ mod tests {
             (&both, "0/2 nodes are available: 1 Too many pods, ", Reason::NodesFull, "Too many pods"),
             (
                 &both,
-                "0/2 nodes are available: 1 node(s) had untolerated taint(s) {gpu: true}, ",
-                Reason::Taint,
-                "{gpu: true}; add a toleration",
+                "0/4 nodes are available: 3 node(s) had untolerated taint(s), ",
+                Reason::Unschedulable,
+                "nodeSelector or affinity fits none",
             ),
             (
                 &both,

@@ -16,6 +16,7 @@ use super::observed::{Observed, Refusal, RefusalReason};
 use super::path::Path;
 use super::problem::{self, Problem, Reason};
 use super::progress::{self, Seen};
+use super::replace::{self, Replacement};
 use super::request::Target;
 use super::status::Verdict;
 use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, status, timeouts};
@@ -186,6 +187,16 @@ impl<'a> Work<'a> {
                 let name = family.name(target, task);
                 let prior = prior.and_then(|platform| platform.tasks.iter().find(|t| t.name == task.name));
                 let mut found = progress::of_task(&task.name, prior, self.seen(&name, Some(target), ending));
+                if found.phase == Phase::Failed
+                    && !ending
+                    && let Some(child) = self.observed.children.get(&name)
+                    && replace::consider(&mut found, prior, child) == Replacement::Due
+                {
+                    self.actions.push(Action::DeleteTaskRun {
+                        name: name.clone(),
+                        uid: child.metadata.uid.clone().unwrap_or_default(),
+                    });
+                }
                 if let Some(limit) = request.strategy.pending_timeout
                     && found.phase == Phase::Pending
                 {
@@ -252,10 +263,9 @@ impl<'a> Work<'a> {
                 Ok(Candidate::Child(body)) => {
                     let wait = match &accepted.hold {
                         // Tekton names a TaskRun's pod after it, and would take the old one for its own.
-                        _ if self.observed.pods.contains_key(&name) => Some((
-                            Reason::Deleted,
-                            "its TaskRun was deleted; it is created again once its pod is gone".to_owned(),
-                        )),
+                        _ if self.observed.pods.contains_key(&name) => {
+                            Some(self.after_its_pod(number, index))
+                        }
                         Hold::All(why) => Some((Reason::ClaimPending, why.clone())),
                         Hold::FirstOnly(why) if !first => Some((Reason::ClaimPending, why.clone())),
                         _ if places == Some(0) => Some((
@@ -327,6 +337,17 @@ impl<'a> Work<'a> {
             }
         }
         Ok(Candidate::Child(Box::new(body)))
+    }
+
+    /// What a task waits for whose TaskRun is gone while its pod is still there.
+    fn after_its_pod(&self, number: usize, index: usize) -> (Reason, String) {
+        let task = &self.platforms[number].tasks[index];
+        if task.replacing.is_empty() {
+            let message = "its TaskRun was deleted; it is created again once its pod is gone";
+            (Reason::Deleted, message.to_owned())
+        } else {
+            (Reason::Volume, task.message.clone())
+        }
     }
 
     fn refusal(&self, name: &str) -> Option<&Refusal> {

@@ -41,10 +41,20 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
     if let Some(prior) = prior.filter(|prior| prior.phase.is_final()) {
         return prior.clone();
     }
-    let mut status =
-        TaskStatus { name: task.to_owned(), task_run: seen.name.to_owned(), ..TaskStatus::default() };
+    let mut status = TaskStatus {
+        name: task.to_owned(),
+        task_run: seen.name.to_owned(),
+        replaced: prior.map_or(0, |prior| prior.replaced),
+        ..TaskStatus::default()
+    };
     let Some(child) = seen.child else {
-        if let Some(prior) = prior.filter(|prior| prior.phase > Phase::Waiting) {
+        if let Some(prior) = prior.filter(|prior| !prior.replacing.is_empty()) {
+            // It was taken away to make room for another.
+            status.replacing.clone_from(&prior.replacing);
+            status.start_time.clone_from(&prior.start_time);
+            status.reason.clone_from(&prior.reason);
+            status.message.clone_from(&prior.message);
+        } else if let Some(prior) = prior.filter(|prior| prior.phase > Phase::Waiting) {
             status.start_time.clone_from(&prior.start_time);
             status.reason = Reason::Deleted.as_str().to_owned();
             status.message = "its TaskRun was deleted and is created again".to_owned();
@@ -147,6 +157,13 @@ pub fn of_platform(request: &Request, target: &Target, tasks: Vec<TaskStatus>) -
         tasks,
         ..PlatformStatus::default()
     };
+    settle(&mut status, request.chained);
+    status.digest = digest(request, &status);
+    status
+}
+
+/// Works out a platform's state from its tasks: the first that has not ended well speaks for it, or else the last.
+pub fn settle(status: &mut PlatformStatus, chained: bool) {
     let started = status.tasks.iter().any(|task| task.start_time.is_some());
     let current = status.tasks.iter().find(|task| !task.phase.lets_go_on()).or_else(|| status.tasks.last());
     if let Some(task) = current {
@@ -158,7 +175,7 @@ pub fn of_platform(request: &Request, target: &Target, tasks: Vec<TaskStatus>) -
         };
         status.reason.clone_from(&task.reason);
         status.message.clone_from(&task.message);
-        if request.chained && !status.message.is_empty() {
+        if chained && !status.message.is_empty() {
             status.message = format!("{}: {}", task.name, status.message);
         }
     }
@@ -173,8 +190,6 @@ pub fn of_platform(request: &Request, target: &Target, tasks: Vec<TaskStatus>) -
     if status.phase.is_final() {
         status.completion_time = status.tasks.iter().rev().find_map(|task| task.completion_time.clone());
     }
-    status.digest = digest(request, &status);
-    status
 }
 
 /// The digest that a platform built, if its results say.

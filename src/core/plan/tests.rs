@@ -1000,3 +1000,42 @@ fn results_that_no_object_can_hold_fail_the_run() {
     assert_eq!(world.verdict(), outcome("False", "ResultsTooLarge"));
     assert_eq!(world.result("PLATFORMS"), None);
 }
+
+#[test]
+fn a_child_that_lost_a_race_for_a_folder_is_replaced() {
+    let race = "the step \"run\" failed to start. The pod errored with the message: \"failed to create subPath directory for volumeMount \"ws\"\"";
+    let mut world = World::new(&two(), json!({}));
+    world.settle();
+    for round in 1..=3 {
+        world.child(ARM64).metadata.uid = Some(format!("uid-{round}"));
+        world.report(ARM64, "False", "CreateContainerConfigError", race, json!([]));
+        world.settle();
+        assert_eq!(world.deleted.len(), round);
+        assert_eq!(world.extra().platforms[1].tasks[0].replaced, round);
+        assert_eq!(world.verdict(), outcome("Unknown", "Running"), "{}", world.condition().message);
+    }
+    assert_eq!(world.created, [AMD64, ARM64, ARM64, ARM64, ARM64]);
+    assert_eq!(world.cancelled, Vec::<String>::new(), "this is no failure of the platform");
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|event| event.starts_with("Warning Volume: linux/arm64 waits: the folder of a workspace"))
+    );
+    world.child(ARM64).metadata.uid = Some("uid-4".into());
+    world.report(ARM64, "False", "CreateContainerConfigError", race, json!([]));
+    world.settle();
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "BuildFailed"), "what fails each time is no race");
+}
+
+#[test]
+fn another_error_of_a_container_is_a_failure_at_once() {
+    let mut world = World::new(&two(), json!({}));
+    world.settle();
+    world.report(ARM64, "False", "CreateContainerConfigError", "secret \"x\" not found", json!([]));
+    world.settle();
+    assert_eq!(world.deleted, Vec::<String>::new());
+    assert_eq!(world.phases()[1], Phase::Failed);
+}
