@@ -80,13 +80,9 @@ async fn nodes_without_room_and_with_taints() {
     );
 
     let node = format!("tainted-{}", namespace.name);
-    pretend_node(
-        &namespace,
-        &node,
-        "mips64le",
-        json!([{"key": "gpu", "value": "true", "effect": "NoSchedule"}]),
-    )
-    .await;
+    namespace
+        .pretend_node(&node, "mips64le", json!([{"key": "gpu", "value": "true", "effect": "NoSchedule"}]))
+        .await;
     namespace.create(&embedded("taint", &build("linux/mips64le"))).await;
     let message = told(&namespace, "taint", "linux/mips64le", "UntoleratedTaint").await;
     assert!(message.contains("gpu") && message.contains("add a toleration"), "{message}");
