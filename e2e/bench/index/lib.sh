@@ -2,7 +2,7 @@
 # Registries, images and figures. Sourced by run.
 
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
-REGISTRY_PID='' DELAY_PID=''
+REGISTRY_PID='' DELAY_PIDS=()
 
 die() {
   echo "bench: $*" >&2
@@ -13,7 +13,7 @@ say() { echo "bench: $*" >&2; }
 
 cleanup() {
   [[ -z $REGISTRY_PID ]] || kill "$REGISTRY_PID" 2>/dev/null || true
-  [[ -z $DELAY_PID ]] || kill "$DELAY_PID" 2>/dev/null || true
+  ((${#DELAY_PIDS[@]} == 0)) || kill "${DELAY_PIDS[@]}" 2>/dev/null || true
   rm -rf "$WORK"
 }
 
@@ -57,6 +57,13 @@ registry_stop() {
   kill "$REGISTRY_PID" 2>/dev/null || true
   wait "$REGISTRY_PID" 2>/dev/null || true
   REGISTRY_PID=''
+}
+
+# free_port: one that nobody listens on.
+free_port() {
+  local port
+  while port=$((20000 + RANDOM)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  echo "$port"
 }
 
 # image ARCH MEGABYTES: an OCI archive of one layer of bytes that do not compress, at $WORK/ARCH.tar, and its blobs unpacked.

@@ -69,7 +69,7 @@ part_digests() {
   storage
   image amd64 1
   image arm64 1
-  registry_start 127.0.0.1:5611
+  registry_start "$NEAR"
   fill_registry
   forget
   for n in $(seq 0 "$QUICK_RUNS"); do
@@ -101,20 +101,26 @@ part_shaped() {
   image amd64 1
   image arm64 1
   rustc --edition 2024 -O -o "$WORK/delay" "$HERE/delay.rs"
-  "$WORK/delay" 127.0.0.1:5612 127.0.0.1:5611 50 &
-  export DELAY_PID=$!
+  "$WORK/delay" "$FAR" "$NEAR" 50 &
+  DELAY_PIDS+=("$!")
+  # The same proxy without a delay: what is left when its time is taken off is the network's.
+  "$WORK/delay" "$NEXT" "$NEAR" 0 &
+  DELAY_PIDS+=("$!")
   echo
   echo "### From digests at a round trip of 50 ms ($RUNS runs in turns)"
   echo
-  echo "| | ms, min / median / max | round trips in sequence |"
-  echo "|---|---|---|"
+  echo "| | ms, min / median / max | the same without the delay | round trips in sequence |"
+  echo "|---|---|---|---|"
   certificates
   for kind in plain tls basic; do
     shaped_registry "$kind"
     forget
     for n in $(seq "$RUNS"); do
-      call push_digests "a$n" && measure archfan "${CALL[@]}"
-      [[ $kind != plain ]] || { call crane_digests "c$n" && measure crane "${CALL[@]}"; }
+      REGISTRY=$FAR && call push_digests "a$n" && measure archfan "${CALL[@]}"
+      REGISTRY=$NEXT && call push_digests "z$n" && measure archfan-near "${CALL[@]}"
+      [[ $kind == plain ]] || continue
+      REGISTRY=$FAR && call crane_digests "c$n" && measure crane "${CALL[@]}"
+      REGISTRY=$NEXT && call crane_digests "d$n" && measure crane-near "${CALL[@]}"
     done
     shaped_row archfan "archfan, $kind"
     [[ $kind != plain ]] || shaped_row crane "crane, $kind"
@@ -124,30 +130,30 @@ part_shaped() {
 
 shaped_row() {
   local trips
-  trips=$(awk -v t="$(middle "$WORK/$1.times")" 'BEGIN {printf "%d", t / 500}')
-  echo "| $2 | $(spread "$WORK/$1.times" 10) | $trips |"
+  trips=$(awk -v far="$(middle "$WORK/$1.times")" -v near="$(middle "$WORK/$1-near.times")" 'BEGIN {printf "%.1f", (far - near) / 500}')
+  echo "| $2 | $(spread "$WORK/$1.times" 10) | $(spread "$WORK/$1-near.times" 10) | $trips |"
 }
 
 certificates() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench \
     -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE -keyout "$WORK/tls.key" -out "$WORK/tls.crt" 2>/dev/null
   htpasswd -Bbn -C 4 bench bench >"$WORK/htpasswd"
-  printf '{"auths":{"127.0.0.1:5612":{"auth":"%s"}}}' "$(printf bench:bench | base64)" >"$WORK/auth.json"
+  printf '{"auths":{"%s":{"auth":"%s"},"%s":{"auth":"%s"}}}' "$FAR" "$(printf bench:bench | base64)" "$NEXT" "$(printf bench:bench | base64)" >"$WORK/auth.json"
 }
 
 shaped_registry() {
   local tls="  tls: {certificate: $WORK/tls.crt, key: $WORK/tls.key}"
   local auth="auth: {htpasswd: {realm: bench, path: $WORK/htpasswd}}"
   # The images are pushed without TLS, and stay in the store.
-  registry_start 127.0.0.1:5611
+  registry_start "$NEAR"
   fill_registry
   case $1 in
     plain) ;;
-    tls) registry_stop && registry_resume 127.0.0.1:5611 "$tls" ;;
-    basic) registry_stop && registry_resume 127.0.0.1:5611 "$tls" "$auth" ;;
+    tls) registry_stop && registry_resume "$NEAR" "$tls" ;;
+    basic) registry_stop && registry_resume "$NEAR" "$tls" "$auth" ;;
   esac
   [[ $1 == plain ]] || ACCESS=(--ca "$WORK/tls.crt" --authfile "$WORK/auth.json")
-  REGISTRY=127.0.0.1:5612
+  REGISTRY=$FAR
 }
 
 part_archives() {
@@ -160,11 +166,11 @@ part_archives() {
   for n in $(seq "$RUNS"); do
     say "archives $n of $RUNS"
     # An empty store each time, or nothing would be sent.
-    registry_start 127.0.0.1:5611
+    registry_start "$NEAR"
     call raw_upload "raw$n" && measure raw "${CALL[@]}"
-    registry_start 127.0.0.1:5611
+    registry_start "$NEAR"
     call push_archives "archfan$n" '' && measure archfan "${CALL[@]}"
-    registry_start 127.0.0.1:5611
+    registry_start "$NEAR"
     rm -rf "$WORK/storage"
     call buildah_archives "buildah$n" && measure buildah "${CALL[@]}"
     rm -rf "$WORK/storage"
@@ -189,17 +195,17 @@ part_memory() {
   forget
   image amd64 "$HUGE"
   image arm64 1
-  registry_start 127.0.0.1:5611
+  registry_start "$NEAR"
   call push_archives memory '' && measure plain "${CALL[@]}"
   registry_stop
   gzip -1 -f "$WORK/amd64.tar" "$WORK/arm64.tar"
-  registry_start 127.0.0.1:5611
+  registry_start "$NEAR"
   call push_archives memory .gz && measure gzip "${CALL[@]}"
   registry_stop
   if command -v zstd >/dev/null; then
     gunzip -f "$WORK/amd64.tar.gz" "$WORK/arm64.tar.gz"
     zstd -q --rm "$WORK/amd64.tar" "$WORK/arm64.tar"
-    registry_start 127.0.0.1:5611
+    registry_start "$NEAR"
     call push_archives memory .zst && measure zstd "${CALL[@]}"
     registry_stop
   fi
