@@ -22,6 +22,9 @@ use crate::index::registry::{Check, Payload};
 const KEPT_EACH: u64 = 4 << 20;
 const KEPT_ALL: u64 = 8 << 20;
 
+/// Unpacking zstd needs its window as memory, twice over while it grows: one archive at a time, or several would need that of all.
+static ZSTD: Mutex<()> = Mutex::new(());
+
 /// A compressed tar file.
 pub(super) struct Packed {
     path: PathBuf,
@@ -59,6 +62,7 @@ impl Payload for Part {
 impl Packed {
     /// Reads it once.
     pub(super) fn open(path: &Path, compression: Compression) -> std::result::Result<Self, String> {
+        let _turn = turn(compression);
         let mut packed =
             Self { path: path.to_owned(), compression, table: Table::default(), kept: BTreeMap::new() };
         let mut archive = tar::Archive::new(packed.reader()?);
@@ -143,6 +147,7 @@ impl Packed {
         wanted: &[(usize, Arc<Check>)],
         parts: &PartSender,
     ) -> std::result::Result<(), String> {
+        let _turn = turn(self.compression);
         let mut archive = tar::Archive::new(self.reader()?);
         let mut left = wanted.len();
         for (ordinal, entry) in archive.entries().map_err(|error| broken(&error))?.enumerate() {
@@ -161,6 +166,10 @@ impl Packed {
         }
         Ok(())
     }
+}
+
+fn turn(compression: Compression) -> Option<std::sync::MutexGuard<'static, ()>> {
+    (compression == Compression::Zstd).then(|| ZSTD.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Sends one entry. `false` if nobody wants more.
