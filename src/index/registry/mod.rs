@@ -2,6 +2,7 @@
 
 mod answer;
 mod blob;
+mod check;
 mod manifest;
 mod token;
 mod upload;
@@ -18,8 +19,9 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 pub(super) use self::blob::Download;
+pub(super) use self::check::{Check, Payload};
 pub(super) use self::manifest::Fetched;
-pub(super) use self::upload::{Check, Outcome, Payload};
+pub(super) use self::upload::Outcome;
 use super::auth::challenge::{self, Bearer, Challenge};
 use super::auth::{Found, Login};
 use super::error::{Error, Kind, Result};

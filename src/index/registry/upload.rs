@@ -1,101 +1,22 @@
 //! Blobs that a registry is given (distribution-spec, "Pushing blobs" and "Mounting a blob from another repository").
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 
+use super::check::{Check, Payload};
 use super::{Call, Registry, asked_to_wait};
-use crate::index::digest::{Digest, Hasher};
+use crate::index::digest::Digest;
 use crate::index::error::{Error, Kind, Result};
-use crate::index::http::body::{Activity, Body, Pieces};
+use crate::index::http::body::{Activity, Body};
 use crate::index::http::retry::{Waits, is_transient};
 use crate::index::http::{Reply, resolve};
 use crate::index::reference::Repository;
 
 /// Blobs up to this size are held in memory and sent in one request; most are configurations.
 const SMALL: u64 = 256 << 10;
-
-/// Where a blob's bytes come from.
-pub(in crate::index) trait Payload: Send + Sync {
-    /// Starts to give the bytes from the place `from` on. Whoever gives them shows each to `check`, and tells it what fails.
-    fn open(&self, from: u64, check: &Arc<Check>) -> Pieces;
-
-    /// Whether it can be opened more than once, and at any place.
-    fn again(&self) -> bool {
-        true
-    }
-}
-
-/// Watches the bytes of a blob on their way.
-pub(in crate::index) struct Check {
-    expected: Digest,
-    size: u64,
-    what: String,
-    state: Mutex<State>,
-}
-
-struct State {
-    hasher: Hasher,
-    place: u64,
-    failure: Option<Error>,
-}
-
-impl Check {
-    /// A check of one blob; `what` names its source.
-    pub(in crate::index) fn new(expected: &Digest, size: u64, what: impl Into<String>) -> Arc<Self> {
-        let state = State { hasher: expected.hasher(), place: 0, failure: None };
-        Arc::new(Self { expected: expected.clone(), size, what: what.into(), state: Mutex::new(state) })
-    }
-
-    /// The digest that the blob should have.
-    pub(in crate::index) fn digest(&self) -> &Digest {
-        &self.expected
-    }
-
-    /// Takes bytes that stand at `at`. What was seen before, in an upload that broke, is not counted twice.
-    pub(in crate::index) fn pass(&self, at: u64, bytes: &[u8]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(seen) = usize::try_from(state.place.saturating_sub(at)) else { return };
-        if let Some(fresh) = bytes.get(seen..).filter(|fresh| !fresh.is_empty()) {
-            state.hasher.update(fresh);
-            state.place = at + bytes.len() as u64;
-        }
-    }
-
-    /// Notes why there will be no more bytes.
-    pub(in crate::index) fn fail(&self, error: Error) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.get_or_insert(error);
-    }
-
-    /// Why there are no more bytes, if so.
-    fn failure(&self) -> Option<Error> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
-    }
-
-    /// Whether all bytes were seen and are the right ones.
-    pub(in crate::index) fn verdict(&self) -> Result<()> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        if state.place != self.size {
-            return Err(Error::source(format!(
-                "{}: the blob {} has {} bytes where {} were announced; it is damaged or incomplete",
-                self.what, self.expected, state.place, self.size
-            )));
-        }
-        let found = state.hasher.clone().finish();
-        if found != self.expected {
-            return Err(Error::source(format!(
-                "{}: the blob {} is damaged: the digest of what is there is {found}",
-                self.what, self.expected
-            )));
-        }
-        Ok(())
-    }
-}
 
 /// What became of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,20 +57,20 @@ impl Registry {
         let mut session = None;
         if let Some(from) = mount {
             // A mount of what is there already succeeds as well: no need to ask first.
-            match self.mount(repository, from, &check.expected).await? {
+            match self.mount(repository, from, check.digest()).await? {
                 None => return Ok(Outcome::Mounted),
                 Some(started) => session = started,
             }
         }
-        let present = !missing && self.has_blob(repository, &check.expected).await?;
+        let present = !missing && self.has_blob(repository, check.digest()).await?;
         if let Some(begun) = session.take_if(|_| present) {
             self.cancel(&repository.to_string(), begun).await;
         }
         if present {
             return Ok(Outcome::Present);
         }
-        let what = format!("{repository}: uploading the blob {}", check.expected);
-        if check.size <= SMALL {
+        let what = format!("{repository}: uploading the blob {}", check.digest());
+        if check.size() <= SMALL {
             self.send_whole(&what, repository, session, payload, check).await?;
         } else {
             self.send_stream(&what, repository, session, payload, check).await?;
@@ -211,7 +132,7 @@ impl Registry {
         let mut whole = BytesMut::new();
         while let Some(Ok(piece)) = pieces.recv().await {
             whole.extend_from_slice(&piece);
-            if whole.len() as u64 > check.size {
+            if whole.len() as u64 > check.size() {
                 break;
             }
         }
@@ -274,7 +195,7 @@ impl Registry {
                 }
                 Step::Challenged(_, reply) => return Err(self.refused(what, reply).await),
                 Step::Broken(reason, asked) => {
-                    session = self.resume(what, &place, check.size).await;
+                    session = self.resume(what, &place, check.size()).await;
                     (reason, asked)
                 }
                 Step::Forgotten => ("the registry has forgotten the upload".to_owned(), None),
@@ -305,7 +226,7 @@ impl Registry {
     ) -> Result<Step> {
         let (generation, auth) = self.authorization(what).await?;
         let activity = Activity::default();
-        let left = check.size - from;
+        let left = check.size() - from;
         let body = Body::Stream { pieces: payload.open(from, check), left, activity: activity.clone() };
         let mut request = Request::new(body);
         *request.method_mut() = Method::PATCH;
@@ -314,7 +235,7 @@ impl Registry {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         if from > 0 {
             // Only when resuming: registries that take one stream, as docker sends it, need not know the header.
-            if let Ok(range) = HeaderValue::try_from(format!("{from}-{}", check.size - 1)) {
+            if let Ok(range) = HeaderValue::try_from(format!("{from}-{}", check.size() - 1)) {
                 headers.insert(header::CONTENT_RANGE, range);
             }
         }
@@ -337,7 +258,7 @@ impl Registry {
                 reply.drain().await;
                 Ok(match reached {
                     // "0-0" is also what registries say of nothing at all, so it is not believed.
-                    Some(reached) if reached > from.max(1) && reached < check.size => {
+                    Some(reached) if reached > from.max(1) && reached < check.size() => {
                         Step::Partial(next, reached)
                     }
                     _ => Step::Complete(next),
@@ -377,7 +298,7 @@ impl Registry {
         check: &Check,
     ) -> Result<Option<(String, Option<Duration>)>> {
         let joint = if place.query().is_some() { '&' } else { '?' };
-        let uri: Uri = format!("{place}{joint}digest={}", check.expected).parse().map_err(|error| {
+        let uri: Uri = format!("{place}{joint}digest={}", check.digest()).parse().map_err(|error| {
             Error::failed(format!("{what}: the place of the upload is no address: {error}"))
         })?;
         let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -394,7 +315,7 @@ impl Registry {
         }
         let asked = asked_to_wait(&reply);
         let error = self.refused(what, reply).await;
-        if self.has_blob(repository, &check.expected).await? {
+        if self.has_blob(repository, check.digest()).await? {
             return Ok(None);
         }
         if error.kind() == Kind::Unavailable || error.has_code("BLOB_UPLOAD_UNKNOWN") {
@@ -447,41 +368,6 @@ mod tests {
             ("0-", None),
         ] {
             assert_eq!(reached(text), bytes, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_blob_is_checked_though_it_is_read_in_parts_and_again() {
-        let bytes = b"hello, registry";
-        let check = Check::new(&Digest::of(bytes), 15, "a source");
-        check.pass(0, &bytes[..7]);
-        check.pass(3, &bytes[3..7]);
-        check.pass(3, &bytes[3..10]);
-        assert!(check.verdict().unwrap_err().to_string().contains("10 bytes where 15"));
-        check.pass(10, &bytes[10..]);
-        check.verdict().unwrap();
-        let check = Check::new(&Digest::of(b"other"), 15, "a source");
-        check.pass(0, bytes);
-        let error = check.verdict().unwrap_err();
-        assert_eq!(error.kind(), Kind::Source);
-        assert!(error.to_string().contains("damaged"), "{error}");
-        check.fail(Error::source("the disk is gone"));
-        assert_eq!(check.verdict().unwrap_err().to_string(), "the disk is gone");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_order_of_attempts_gives_the_digest(cuts in proptest::collection::vec((0usize..64, 1usize..64), 0..20)) {
-            let bytes: Vec<u8> = (0..64).collect();
-            let check = Check::new(&Digest::of(&bytes), 64, "x");
-            let mut seen = 0;
-            for (start, length) in cuts {
-                let (start, end) = (start.min(seen), (start.min(seen) + length).min(64));
-                check.pass(start as u64, &bytes[start..end]);
-                seen = seen.max(end);
-            }
-            check.pass(seen as u64, &bytes[seen..]);
-            proptest::prop_assert!(check.verdict().is_ok());
         }
     }
 }
