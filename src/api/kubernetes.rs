@@ -77,6 +77,18 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// Set while it waits.
     pub waiting: Option<ContainerWaiting>,
+    /// Set while it runs.
+    pub running: Option<ContainerBegan>,
+    /// Set once it has ended.
+    pub terminated: Option<ContainerBegan>,
+}
+
+/// When a container began, whatever has become of it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerBegan {
+    /// When it began.
+    pub started_at: Option<Time>,
 }
 
 /// What a container waits for.

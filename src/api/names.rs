@@ -64,6 +64,10 @@ pub mod result {
     /// The index and the manifest of every platform, each pinned to its digest, separated by commas: what Tekton Chains
     /// reads to sign more than one image.
     pub const IMAGES: &str = "IMAGES";
+    /// How many bytes of blobs pushing the index has sent. For the metrics; the run does not report it.
+    pub const BYTES_PUSHED: &str = "BYTES_PUSHED";
+    /// How many bytes of blobs pushing the index found in the registry already. For the metrics; the run does not report it.
+    pub const BYTES_SKIPPED: &str = "BYTES_SKIPPED";
     /// JSON array of the platforms that the run built.
     pub const PLATFORMS: &str = "PLATFORMS";
 }

@@ -30,6 +30,7 @@ use crate::core::children::TaskRunBody;
 use crate::core::duration;
 use crate::core::events::Event;
 use crate::core::observed::{Claim, ClaimFacts, Definition, TektonConfig};
+use crate::obs::metrics::Metrics;
 
 /// The name by which the API server knows who wrote a field.
 pub const FIELD_MANAGER: &str = "archfan";
@@ -49,11 +50,17 @@ pub struct KubeApi {
     tekton_namespace: String,
     tekton: Mutex<Option<(Instant, TektonConfig)>>,
     calls: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl KubeApi {
     /// Speaks to the API server through `client`, as the replica `instance`, with Tekton installed in `tekton_namespace`.
-    pub fn new(client: Client, instance: Option<String>, tekton_namespace: String) -> Self {
+    pub fn new(
+        client: Client,
+        instance: Option<String>,
+        tekton_namespace: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let reporter = Reporter { controller: "archfan.dev/controller".to_owned(), instance };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -61,7 +68,16 @@ impl KubeApi {
             tekton_namespace,
             tekton: Mutex::new(None),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
+            metrics,
         }
+    }
+
+    /// Counts something done to a TaskRun, if it was.
+    fn counted<T>(&self, action: &str, done: ApiResult<T>) -> ApiResult<T> {
+        if done.is_ok() {
+            self.metrics.children.with_label_values(&[action]).inc();
+        }
+        done
     }
 
     /// Makes a call, within the bounds of time and number.
@@ -140,7 +156,7 @@ impl KubeApi {
 
 impl Api for KubeApi {
     async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
-        self.create(&body.metadata.namespace, body).await
+        self.counted("created", self.create(&body.metadata.namespace, body).await)
     }
 
     async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
@@ -150,7 +166,8 @@ impl Api for KubeApi {
     async fn cancel_task_run(&self, key: &Key, message: &str) -> ApiResult<TaskRun> {
         let api: kube::Api<TaskRun> = self.namespaced(&key.namespace);
         let patch = json!({"spec": {"status": "TaskRunCancelled", "statusMessage": message}});
-        self.call("cancel", api.patch(&key.name, &patch_params(), &Patch::Merge(patch))).await
+        let patched = self.call("cancel", api.patch(&key.name, &patch_params(), &Patch::Merge(patch))).await;
+        self.counted("cancelled", patched)
     }
 
     async fn delete_task_run(&self, key: &Key, uid: &str) -> ApiResult<()> {
@@ -159,7 +176,8 @@ impl Api for KubeApi {
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             ..DeleteParams::background()
         };
-        self.call("delete", api.delete(&key.name, &params)).await.map(|_| ())
+        let deleted = self.call("delete", api.delete(&key.name, &params)).await.map(|_| ());
+        self.counted("deleted", deleted)
     }
 
     async fn create_claim(&self, body: &ClaimBody) -> ApiResult<()> {
@@ -275,9 +293,14 @@ impl Api for KubeApi {
             uid: run.metadata.uid.clone(),
             ..ObjectReference::default()
         };
-        let published = tokio::time::timeout(CALL_TIMEOUT, self.recorder.publish(&told, &reference)).await;
-        if !matches!(published, Ok(Ok(()))) {
-            warn!(reason = %event.reason, "an event could not be told");
+        let kind = if event.warning { "Warning" } else { "Normal" };
+        match tokio::time::timeout(CALL_TIMEOUT, self.recorder.publish(&told, &reference)).await {
+            Ok(Ok(())) => self.metrics.events.with_label_values(&[kind]).inc(),
+            // A run whose namespace is being removed needs no events any more.
+            Ok(Err(kube::Error::Api(status)))
+                if status.is_forbidden() && status.message.contains("being terminated") => {}
+            Ok(Err(error)) => warn!(reason = %event.reason, %error, "an event could not be told"),
+            Err(_) => warn!(reason = %event.reason, "an event could not be told in time"),
         }
     }
 }

@@ -7,9 +7,12 @@
 pub mod api;
 pub mod cache;
 pub mod controller;
+pub mod gate;
 pub mod gather;
 pub mod kube_api;
 pub mod kube_errors;
+pub mod leader;
+pub mod lease;
 pub mod queue;
 pub mod reconcile;
 pub mod watches;

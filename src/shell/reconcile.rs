@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::api::{Api, ApiError, Key};
 use super::cache::Cache;
 use super::gather;
+use super::queue::Queue;
 use crate::api::tekton::TaskRun;
 use crate::core::observed::{Observed, Refusal, RefusalReason};
 use crate::core::plan::{Action, plan};
@@ -40,6 +41,20 @@ pub enum Outcome {
         /// What failed.
         why: ApiError,
     },
+}
+
+impl Outcome {
+    /// Hands a run back to the queue from which it was taken.
+    pub fn hand_back(self, queue: &mut Queue<Key>, key: Key, now: Timestamp) {
+        match self {
+            Self::Done(again) => queue.done(key, again, now),
+            Self::Gone => {
+                queue.done(key.clone(), None, now);
+                queue.forget(&key);
+            }
+            Self::Retry { after, .. } => queue.failed(key, after, now),
+        }
+    }
 }
 
 /// How often plan and action alternate in one reconcile: an action may show that another plan is wanted, for instance that a name is
