@@ -21,15 +21,32 @@ cluster-down: ## take the cluster down and leave nothing of it behind
 cluster-status: ## show each part of the cluster: version, health, address, log file
 	@$(CLUSTER)/status
 
+.PHONY: demo
+demo: ## build a real image for two architectures with one custom task, and watch it (1 min once the cluster is up)
+	@e2e/demo
+
 .PHONY: lint
-lint: lint-scripts ## check everything that can be checked without running it
+lint: lint-scripts lint-rust ## check everything that can be checked without running it
+
+.PHONY: lint-rust
+lint-rust: ## check formatting, clippy, documentation, and the dependencies' licences and sources
+	@.ci/lint
 
 .PHONY: lint-scripts
 lint-scripts: ## check the shell scripts
 	@$(CLUSTER)/lint
 
+# In this order: what is quick and needs nothing comes first, and what everything else stands on before that.
 .PHONY: test
-test: lint test-cluster ## every test there is, on the real cluster
+test: lint test-unit test-cluster test-index test-e2e ## every test there is, on the real cluster
+
+.PHONY: test-unit
+test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
+	@.ci/step test-unit "unit and property tests" cargo test --locked --package archfan --lib --bins
+
+.PHONY: test-e2e
+test-e2e: ## test archfan on the cluster: the whole path, conformance, policies, waiting, bad input
+	@e2e/run
 
 .PHONY: test-cluster
 test-cluster: cluster ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing

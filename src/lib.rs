@@ -2,6 +2,10 @@
 //!
 //! The library holds everything; the binary only starts it. [`core`] decides, [`shell`] acts.
 
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the documentation is for who works on the code, and is made with private items"
+)]
 #![cfg_attr(
     test,
     allow(

@@ -9,6 +9,10 @@ pub mod kubernetes;
     clippy::duplicated_attributes,
     reason = "each printed column has a type; the lint takes them for one attribute"
 )]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "kubectl explain prints the comments, so brackets in them are brackets"
+)]
 pub mod multiarchbuild;
 pub mod names;
 pub mod status;

@@ -3,6 +3,10 @@
 mod controller;
 mod crd;
 mod documents;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "clap prints the comments, so brackets in them are brackets"
+)]
 mod index;
 mod offline;
 mod plan;

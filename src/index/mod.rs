@@ -1,6 +1,6 @@
 //! The image index: reading images where builds left them, and pushing one index that names them all.
 //!
-//! Pure parts come first: [`reference`], [`digest`], [`media`], [`document`], [`config`] and [`assemble`] know the formats, and
+//! Pure parts come first: [`mod@reference`], [`digest`], [`media`], [`document`], [`config`] and [`assemble`] know the formats, and
 //! take bytes that anybody may have written. [`http`], [`auth`] and [`registry`] speak to registries, [`archive`] reads files.
 //! [`image`] finds an image at its source, [`plan`] decides what has to move, [`push`] moves it.
 //!
