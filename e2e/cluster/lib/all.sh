@@ -37,11 +37,12 @@ PARTS=(
   "tekton-resolvers pod"
 )
 
-# part FUNCTION "NAME WHERE": calls the part's function of that kind.
-part() {
-  local name=${2% *} where=${2#* }
+# part FUNCTION "NAME WHERE": calls the part's function of that kind, in a shell of its own: one that dies because its
+# machine is gone is an answer, not the end of the caller.
+part() (
+  name=${2% *} where=${2#* }
   "${name//-/_}_$1" "$where"
-}
+)
 
 # kubectl, of the cluster's own version, with the cluster's kubeconfig.
 kubectl() { KUBECONFIG=$STATE_DIR/kubeconfig "$(bin kubernetes kubectl)" --request-timeout=20s "$@"; }
