@@ -57,6 +57,10 @@ test-index: ## test `archfan index` on real registries, with faults and kills (3
 	@cargo test --locked --lib index::
 	@cargo test --locked --test index
 
+.PHONY: bench
+bench: ## measure the time from a CustomRun to its TaskRuns beside Tekton's matrix and bare requests (10 min once the cluster is up)
+	@e2e/bench/fanout
+
 .PHONY: bench-index
 bench-index: ## measure `archfan index push` beside crane, buildah and a raw upload (10 min after a build)
 	@cargo build --locked --release

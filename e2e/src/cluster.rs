@@ -1,9 +1,12 @@
 //! The API server, spoken to in plain JSON: a test should see what is there and not what a type has room for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kube::Client;
 use serde_json::{Value, json};
+
+use crate::wait::until;
 
 /// The cluster under test.
 #[derive(Clone)]
@@ -56,6 +59,15 @@ impl Cluster {
         }
     }
 
+    /// Waits until the API server, which has just been restarted, answers and is ready.
+    pub async fn answers(&self) {
+        until("the API server to be ready", Duration::from_mins(1), || async {
+            let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
+            self.client.request_text(request).await
+        })
+        .await;
+    }
+
     /// Reads an object; `None` if it is not there.
     pub async fn get(&self, path: &str) -> Option<Value> {
         match self.request("GET", path, "application/json", None).await {
@@ -99,7 +111,15 @@ impl Cluster {
 
     /// Deletes an object, if it is there.
     pub async fn delete(&self, path: &str) {
-        let options = json!({"propagationPolicy": "Background"});
+        self.delete_with(path, json!({"propagationPolicy": "Background"})).await;
+    }
+
+    /// Deletes a pod, if it is there, without giving it time to end.
+    pub async fn kill(&self, path: &str) {
+        self.delete_with(path, json!({"gracePeriodSeconds": 0})).await;
+    }
+
+    async fn delete_with(&self, path: &str, options: Value) {
         match self.request("DELETE", path, "application/json", Some(&options)).await {
             Ok(_) => {}
             Err(refusal) if refusal.code == 404 => {}
