@@ -5,15 +5,19 @@
 
 use crate::api::status::{Phase, PlatformStatus};
 
-/// How many more children may be created; `None` is any number.
-pub fn free_places(most: Option<usize>, platforms: &[PlatformStatus]) -> Option<usize> {
+/// How many more children may be created, if so many are at work whose task was given up; `None` is any number.
+pub fn free_places(
+    most: Option<usize>,
+    platforms: &[PlatformStatus],
+    given_up_at_work: usize,
+) -> Option<usize> {
     let most = most?;
     let active = platforms
         .iter()
         .flat_map(|platform| &platform.tasks)
         .filter(|task| matches!(task.phase, Phase::Pending | Phase::Running))
         .count();
-    Some(most.saturating_sub(active))
+    Some(most.saturating_sub(active + given_up_at_work))
 }
 
 #[cfg(test)]
@@ -33,9 +37,10 @@ mod tests {
             platform(&[Phase::Failed, Phase::Waiting]),
             platform(&[Phase::Waiting]),
         ];
-        assert_eq!(free_places(None, &platforms), None);
-        assert_eq!(free_places(Some(3), &platforms), Some(1));
-        assert_eq!(free_places(Some(2), &platforms), Some(0));
-        assert_eq!(free_places(Some(1), &platforms), Some(0));
+        assert_eq!(free_places(None, &platforms, 0), None);
+        assert_eq!(free_places(Some(3), &platforms, 0), Some(1));
+        assert_eq!(free_places(Some(3), &platforms, 1), Some(0));
+        assert_eq!(free_places(Some(2), &platforms, 0), Some(0));
+        assert_eq!(free_places(Some(1), &platforms, 0), Some(0));
     }
 }

@@ -17,7 +17,7 @@ use super::path::Path;
 use super::problem::{self, Problem, Reason};
 use super::progress::{self, Seen};
 use super::replace::{self, Replacement};
-use super::request::Target;
+use super::request::{ONLY_TASK, Target};
 use super::status::Verdict;
 use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, status, timeouts};
 use crate::api::names::label;
@@ -245,8 +245,10 @@ impl<'a> Work<'a> {
     /// Creates what may be created now, in the order of the platform list.
     fn advance(&mut self, accepted: &Accepted, family: &Family<'_>) -> Step {
         let request = &accepted.request;
-        let mut places = concurrency::free_places(request.strategy.max_parallel, &self.platforms);
-        let mut first = self.observed.children.is_empty();
+        let mut places =
+            concurrency::free_places(request.strategy.max_parallel, &self.platforms, self.still_at_work());
+        // A child that has ended can give no volume a place any more.
+        let mut first = self.observed.children.values().all(|child| progress::has_ended(child));
         for (number, target) in request.targets.iter().enumerate() {
             let Some(index) = chain::next(&self.platforms[number].tasks) else { continue };
             let name = family.name(target, &request.tasks[index]);
@@ -281,6 +283,10 @@ impl<'a> Work<'a> {
                         self.wake_in(CLAIM_POLL);
                     }
                     if let Some((reason, why)) = wait {
+                        // Where there is a pod, there may be a TaskRun that has not been seen yet: its place is taken.
+                        if self.observed.pods.contains_key(&name) {
+                            places = places.map(|places| places.saturating_sub(1));
+                        }
                         self.wait(accepted, number, index, reason, why);
                         continue;
                     }
@@ -300,6 +306,16 @@ impl<'a> Work<'a> {
             }
         }
         Step::Settled
+    }
+
+    /// How many children are still at work although their task has ended: it was given up, and they have yet to be stopped.
+    fn still_at_work(&self) -> usize {
+        let tasks = self.platforms.iter().flat_map(|platform| &platform.tasks);
+        tasks
+            .filter(|task| task.phase.is_final())
+            .filter_map(|task| self.observed.children.get(&task.task_run))
+            .filter(|child| !progress::has_ended(child))
+            .count()
     }
 
     /// What the next task of a platform comes to: a child to create, or an end without one.
@@ -523,6 +539,7 @@ impl<'a> Work<'a> {
 
     /// Brings a run to its end: cancels what still runs, waits for it, and then reports why.
     fn wind_down(mut self, ending: Ending, accepted: Option<&Accepted>) -> Plan {
+        self.actions.retain(|action| !matches!(action, Action::CreateClaim(_)));
         let mut unfinished = 0;
         for (name, child) in &self.observed.children {
             if progress::has_ended(child) {
@@ -540,7 +557,6 @@ impl<'a> Work<'a> {
             self.extra.ending = Some(ending);
             return self.report(Verdict::Unknown, Reason::Running.as_str(), None);
         }
-        self.actions.retain(|action| !matches!(action, Action::CreateClaim(_)));
         for platform in &mut self.platforms {
             for task in &mut platform.tasks {
                 if !task.phase.is_final() {
@@ -549,11 +565,7 @@ impl<'a> Work<'a> {
                     task.message = String::new();
                 }
             }
-            if !platform.phase.is_final() {
-                platform.phase = Phase::Cancelled;
-                platform.reason = Reason::RunEnded.as_str().to_owned();
-                platform.message = String::new();
-            }
+            progress::settle(platform, is_chain(platform));
         }
         if let Some(index) = self.index.as_mut().filter(|index| !index.phase.is_final()) {
             index.phase = Phase::Cancelled;
@@ -584,8 +596,14 @@ impl<'a> Work<'a> {
             let name = task.task_run.clone();
             *task = progress::of_task(&task.name.clone(), Some(&*task), work.seen(&name, None, true));
         }
+        for platform in &mut platforms {
+            progress::settle(platform, is_chain(platform));
+        }
         work.platforms = platforms;
-        work.index = work.extra.index.clone();
+        work.index =
+            work.extra.index.clone().map(|index| {
+                progress::of_task("index", Some(&index), work.seen(&index.task_run, None, true))
+            });
         work.wind_down(ending, None)
     }
 
@@ -660,6 +678,11 @@ fn claim_ending(refusal: &Refusal) -> Ending {
         reason: reason.as_str().to_owned(),
         message: format!("the claim {} cannot be made: {why}", refusal.name),
     }
+}
+
+/// Whether a platform's tasks were written as a chain, as far as its status tells.
+fn is_chain(platform: &PlatformStatus) -> bool {
+    platform.tasks.iter().any(|task| task.name != ONLY_TASK)
 }
 
 /// Whether a TaskRun is what an earlier CustomRun of the same name has left: archfan's own, for a run of this name, and not ours.

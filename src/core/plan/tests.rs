@@ -602,6 +602,38 @@ fn an_optional_platform_that_is_given_up_is_stopped() {
 }
 
 #[test]
+fn a_child_that_was_given_up_keeps_its_place_until_it_has_ended() {
+    let build = json!({
+        "platforms": [{"platform": "linux/amd64", "required": false}, "linux/arm64"],
+        "taskRef": {"name": "x"}, "strategy": {"pendingTimeout": "1m", "maxParallel": 1},
+    });
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    world.pass(Duration::from_mins(1));
+    world.settle();
+    assert_eq!(world.cancelled, [AMD64]);
+    assert_eq!(world.created, [AMD64], "it has been asked to end, and has not yet");
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.created, [AMD64, ARM64]);
+}
+
+#[test]
+fn an_index_that_ended_before_its_run_could_not_be_read_any_more_is_told() {
+    let mut world = World::new(&with(two(), json!({"index": {"image": "r/app:v1"}})), json!({}));
+    world.settle();
+    world.succeed(AMD64, image('a'));
+    world.succeed(ARM64, image('b'));
+    world.settle();
+    world.succeed("app-build", json!([{"name": "IMAGE_DIGEST", "value": digest('c')}]));
+    let run = Arc::make_mut(&mut world.observed.run);
+    run.spec.custom_spec.as_mut().unwrap().spec["platforms"] = json!(["s390x"]);
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "SpecChanged"));
+    assert_eq!(world.extra().index.unwrap().phase, Phase::Succeeded, "it is in the registry");
+}
+
+#[test]
 fn a_pod_on_a_foreign_node_fails() {
     let mut world = World::new(&two(), json!({}));
     world.settle();
@@ -839,6 +871,10 @@ fn a_spec_that_changes_under_way_ends_the_run() {
     world.settle();
     assert_eq!(world.verdict(), outcome("False", "SpecChanged"));
     assert_eq!(world.phases(), [Phase::Cancelled, Phase::Cancelled]);
+    let extra = world.extra();
+    let reasons: Vec<&str> = extra.platforms.iter().map(|platform| platform.reason.as_str()).collect();
+    assert_eq!(reasons, ["RunEnded", "RunEnded"], "a platform says what its tasks say");
+    assert_eq!(extra.platforms[0].message, "");
 }
 
 #[test]
@@ -924,6 +960,52 @@ fn claims_decide_when_children_are_created() {
     world.settle();
     assert_eq!(world.created, [AMD64, ARM64]);
     assert!(world.extra().plan.unwrap().claims_settled);
+}
+
+#[test]
+fn the_next_child_goes_first_if_the_first_ended_without_a_volume() {
+    let build =
+        json!({"platforms": [{"platform": "amd64", "required": false}, "arm64"], "taskRef": {"name": "x"}});
+    let spec = json!({"workspaces": [{"name": "w", "persistentVolumeClaim": {"claimName": "c"}}]});
+    let mut world = World::new(&build, spec);
+    let unbound = ClaimFacts {
+        access_modes: vec!["ReadWriteMany".into()],
+        waits_for_consumer: true,
+        ..ClaimFacts::default()
+    };
+    world.observed.facts.claims.insert("c".into(), Claim::Found(unbound));
+    world.settle();
+    assert_eq!(world.created, [AMD64]);
+    world.report(AMD64, "False", "TaskRunCancelled", "I do not need it", json!([]));
+    world.settle();
+    assert_eq!(world.created, [AMD64, ARM64]);
+}
+
+#[test]
+fn a_run_that_comes_to_its_end_makes_no_claim() {
+    let spec = json!({"workspaces": [{"name": "w", "volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteMany"]}}}]});
+    let mut world = World::new(&two(), spec);
+    world.settle();
+    world.created.clear();
+    // Somebody deletes the claim and cancels the run.
+    world.observed.facts.claims.clear();
+    Arc::make_mut(&mut world.observed.run).spec.status = Some("RunCancelled".into());
+    world.settle();
+    assert_eq!(world.created, Vec::<String>::new());
+    assert_eq!(world.cancelled, [AMD64, ARM64]);
+}
+
+#[test]
+fn a_pod_whose_task_run_has_not_been_seen_yet_holds_its_place() {
+    let build = with(two(), json!({"strategy": {"maxParallel": 1}}));
+    let mut world = World::new(&build, json!({}));
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}})).unwrap();
+    world.observed.pods.insert(AMD64.into(), Arc::new(pod));
+    world.settle();
+    assert_eq!(world.created, Vec::<String>::new(), "there may be one already");
+    world.observed.pods.clear();
+    world.settle();
+    assert_eq!(world.created, [AMD64]);
 }
 
 #[test]
