@@ -93,8 +93,13 @@ pub trait Api: Send + Sync {
     /// Reads a TaskRun from the server itself; `None` if it is not there.
     fn get_task_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<TaskRun>>> + Send;
 
-    /// Asks a TaskRun to end, and gives back what it has become.
-    fn cancel_task_run(&self, key: &Key, message: &str) -> impl Future<Output = ApiResult<TaskRun>> + Send;
+    /// Asks a TaskRun to end, if it still has this uid, and gives back what it has become.
+    fn cancel_task_run(
+        &self,
+        key: &Key,
+        uid: &str,
+        message: &str,
+    ) -> impl Future<Output = ApiResult<TaskRun>> + Send;
 
     /// Removes a TaskRun, if it still has this uid.
     fn delete_task_run(&self, key: &Key, uid: &str) -> impl Future<Output = ApiResult<()>> + Send;
@@ -104,6 +109,9 @@ pub trait Api: Send + Sync {
 
     /// Reads a claim and what stands behind it.
     fn get_claim(&self, key: &Key) -> impl Future<Output = ApiResult<Claim>> + Send;
+
+    /// Reads a CustomRun from the server itself; `None` if it is not there.
+    fn get_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<CustomRun>>> + Send;
 
     /// Reads a `MultiArchBuild`.
     fn get_definition(&self, key: &Key) -> impl Future<Output = ApiResult<Definition>> + Send;

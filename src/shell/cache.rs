@@ -100,8 +100,12 @@ impl Cache {
             Change::Applied(child) => inner.put_child(child).into_iter().collect(),
             Change::Deleted(child) => {
                 let run = run_of(&child.metadata);
-                inner.bury(child.metadata.uid.as_deref());
-                inner.remove_child(&key(&child.metadata));
+                let (key, uid) = (key(&child.metadata), child.metadata.uid);
+                inner.bury(uid.as_deref());
+                // Another of that name, which this process has just made, stays.
+                if inner.children.get(&key).is_some_and(|there| there.metadata.uid == uid) {
+                    inner.remove_child(&key);
+                }
                 run.into_iter().collect()
             }
             Change::Listed(scope, children) => {
@@ -205,8 +209,8 @@ impl Cache {
     pub fn run_written(&self, run: CustomRun) {
         let mut inner = self.write();
         let key = key(&run.metadata);
-        // A run that has gone meanwhile does not come back.
-        if inner.runs.contains_key(&key) {
+        // A run that has gone meanwhile does not come back, and does not take the place of another of its name.
+        if inner.runs.get(&key).is_some_and(|there| there.metadata.uid == run.metadata.uid) {
             inner.put_run(run);
         }
     }
@@ -249,14 +253,16 @@ impl Cache {
         .cloned()
     }
 
-    /// Every pod of a run, with the name of its TaskRun, whether or not that is still there.
-    pub fn pods_of_run(&self, run: &Key) -> Vec<(String, Arc<Pod>)> {
+    /// The pods of a run whose TaskRuns are gone, with the names of those. A pod whose TaskRun is there, whosever it is, is not left
+    /// behind: it goes with its TaskRun.
+    pub fn stray_pods_of_run(&self, run: &Key) -> Vec<(String, Arc<Pod>)> {
         let inner = self.read();
         let names = inner.pods_of_run.get(run).into_iter().flatten();
         names
             .filter_map(|(_, key)| {
                 let pod = inner.pods.get(key)?;
-                Some((task_run_of(pod)?.name, pod.clone()))
+                let task_run = task_run_of(pod)?;
+                (!inner.children.contains_key(&task_run)).then(|| (task_run.name, pod.clone()))
             })
             .collect()
     }

@@ -48,8 +48,8 @@ impl<A: Api> Api for Gated<A> {
         self.inner.get_task_run(key).await
     }
 
-    async fn cancel_task_run(&self, key: &Key, message: &str) -> ApiResult<TaskRun> {
-        self.pass(self.inner.cancel_task_run(key, message)).await
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+        self.pass(self.inner.cancel_task_run(key, uid, message)).await
     }
 
     async fn delete_task_run(&self, key: &Key, uid: &str) -> ApiResult<()> {
@@ -62,6 +62,10 @@ impl<A: Api> Api for Gated<A> {
 
     async fn get_claim(&self, key: &Key) -> ApiResult<Claim> {
         self.inner.get_claim(key).await
+    }
+
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+        self.inner.get_run(key).await
     }
 
     async fn get_definition(&self, key: &Key) -> ApiResult<Definition> {

@@ -54,11 +54,7 @@ pub async fn gather<A: Api>(
         }
     }
     let own = Key::new(&namespace, run.metadata.name.clone().unwrap_or_default());
-    for (name, pod) in cache.pods_of_run(&own) {
-        if !children.contains_key(&name) {
-            pods.insert(name, pod);
-        }
-    }
+    pods.extend(cache.stray_pods_of_run(&own).into_iter().filter(|(name, _)| !children.contains_key(name)));
     Ok(Observed {
         run,
         children,

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 
 use super::api::{Api, ApiError, ApiResult, Key};
 use super::kube_errors::{classify, timed_out};
+use super::patch;
 use crate::api::multiarchbuild::MultiArchBuild;
 use crate::api::names::CUSTOM_RUN_API_VERSION;
 use crate::api::tekton::{CustomRun, CustomRunStatus, PipelineRun, TaskRun};
@@ -163,9 +164,10 @@ impl Api for KubeApi {
         self.get(key).await
     }
 
-    async fn cancel_task_run(&self, key: &Key, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
         let api: kube::Api<TaskRun> = self.namespaced(&key.namespace);
-        let patch = json!({"spec": {"status": "TaskRunCancelled", "statusMessage": message}});
+        // The server refuses a patch with another uid than the object's: 422, "field is immutable".
+        let patch = json!({"metadata": {"uid": uid}, "spec": {"status": "TaskRunCancelled", "statusMessage": message}});
         let patched = self.call("cancel", api.patch(&key.name, &patch_params(), &Patch::Merge(patch))).await;
         self.counted("cancelled", patched)
     }
@@ -240,6 +242,10 @@ impl Api for KubeApi {
         })
     }
 
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+        self.get(key).await
+    }
+
     async fn get_pipeline_run(&self, key: &Key) -> ApiResult<Option<PipelineRun>> {
         self.get(key).await
     }
@@ -261,10 +267,14 @@ impl Api for KubeApi {
     async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
         let meta = &run.metadata;
         let api: kube::Api<CustomRun> = self.namespaced(meta.namespace.as_deref().unwrap_or_default());
+        let json = |status: Option<&CustomRunStatus>| {
+            serde_json::to_value(status)
+                .map_err(|error| ApiError::Invalid(format!("a status cannot be written: {error}")))
+        };
         let patch = json!({
             // Written only over what was read: another replica, or a person, may have been faster.
             "metadata": {"resourceVersion": meta.resource_version, "uid": meta.uid},
-            "status": status,
+            "status": patch::between(&json(run.status.as_ref())?, &json(Some(status))?),
         });
         let name = meta.name.as_deref().unwrap_or_default();
         self.call("write status", api.patch_status(name, &patch_params(), &Patch::Merge(patch))).await

@@ -13,6 +13,7 @@ pub mod kube_api;
 pub mod kube_errors;
 pub mod leader;
 pub mod lease;
+pub mod patch;
 pub mod queue;
 pub mod reconcile;
 pub mod watches;

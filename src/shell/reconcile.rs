@@ -188,7 +188,7 @@ async fn carry_out<A: Api>(
                     info!(namespace, run, task_run = %name, "created a TaskRun");
                     Ok(Learned::Child(Box::new(child)))
                 }
-                Err(error) => not_created(context, &key(name), uid, error).await,
+                Err(error) => not_created(context, &key(name), &key(run), uid, error).await,
             }
         }
         Action::CreateClaim(body) => {
@@ -203,16 +203,21 @@ async fn carry_out<A: Api>(
             }
         }
         Action::CancelTaskRun { name, message } => {
-            match context.api.cancel_task_run(&key(name), message).await {
+            let child = observed.children.get(name);
+            let uid = child.and_then(|child| child.metadata.uid.as_deref()).unwrap_or_default();
+            match context.api.cancel_task_run(&key(name), uid, message).await {
                 Ok(child) => {
                     info!(namespace, run, task_run = %name, reason = %message, "cancelled a TaskRun");
                     Ok(Learned::Child(Box::new(child)))
                 }
                 Err(ApiError::NotFound(_)) => Ok(Learned::Gone(name.clone())),
-                // It has ended meanwhile: Tekton allows no change then. See what has become of it.
+                // It has ended meanwhile, and Tekton allows no change then; or another has its name. See what has become of it.
                 Err(ApiError::Invalid(words) | ApiError::Forbidden(words)) => {
                     debug!(namespace, run, task_run = %name, %words, "a TaskRun could not be cancelled");
                     match context.api.get_task_run(&key(name)).await? {
+                        Some(child) if child.metadata.uid.as_deref() != Some(uid) => {
+                            Ok(Learned::Gone(name.clone()))
+                        }
                         Some(child) if crate::core::progress::has_ended(&child) => {
                             Ok(Learned::Child(Box::new(child)))
                         }
@@ -238,6 +243,7 @@ async fn carry_out<A: Api>(
 async fn not_created<A: Api>(
     context: &Context<A>,
     key: &Key,
+    run: &Key,
     run_uid: &str,
     error: ApiError,
 ) -> Result<Learned, ApiError> {
@@ -250,6 +256,11 @@ async fn not_created<A: Api>(
     if owner.is_some_and(|owner| owner.uid == run_uid) {
         debug!(%key, "the TaskRun is there already");
         return Ok(Learned::Child(Box::new(there)));
+    }
+    // What is there may be a later run's of this name, if the run that is looked at is gone and its watch has not said so yet.
+    let current = context.api.get_run(run).await?;
+    if current.and_then(|current| current.metadata.uid).as_deref() != Some(run_uid) {
+        return Err(ApiError::Conflict(format!("the CustomRun {run} is gone, or is another by now")));
     }
     Ok(refused(&key.name, RefusalReason::Taken(Box::new(there))))
 }

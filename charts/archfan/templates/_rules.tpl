@@ -5,7 +5,7 @@ this list with what the API server has seen archfan do.
 {{- define "archfan.rules.runs" -}}
 - apiGroups: [tekton.dev]
   resources: [customruns]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 - apiGroups: [tekton.dev]
   resources: [customruns/status]
   verbs: [patch]

@@ -117,6 +117,29 @@ fn a_run_that_is_gone_is_not_put_back() {
 }
 
 #[test]
+fn a_late_answer_does_not_take_the_place_of_another_run_of_that_name() {
+    let cache = Cache::default();
+    cache.runs_changed(Change::Applied(run("a", 1)));
+    cache.runs_changed(Change::Deleted(run("a", 2)));
+    let mut next = run("a", 3);
+    next.metadata.uid = Some("uid-next".into());
+    cache.runs_changed(Change::Applied(next));
+    cache.run_written(run("a", 2));
+    assert_eq!(cache.run(&key("a")).unwrap().metadata.uid.as_deref(), Some("uid-next"));
+}
+
+#[test]
+fn a_late_deletion_does_not_take_away_another_child_of_that_name() {
+    let cache = Cache::default();
+    cache.children_changed(Change::Applied(child("a-1", "a", 1)));
+    let mut next = child("a-1", "a", 3);
+    next.metadata.uid = Some("uid-next".into());
+    cache.child_written(next);
+    assert_eq!(cache.children_changed(Change::Deleted(child("a-1", "a", 2))), [key("a")]);
+    assert_eq!(cache.children_of("uid-a")["a-1"].metadata.uid.as_deref(), Some("uid-next"));
+}
+
+#[test]
 fn the_pod_of_the_current_attempt_is_chosen() {
     let cache = Cache::default();
     cache.children_changed(Change::Applied(child("a-1", "a", 1)));
@@ -131,7 +154,9 @@ fn the_pod_of_the_current_attempt_is_chosen() {
     child.metadata.uid = Some("another".into());
     child.status = None;
     assert!(cache.pod_of(&child).is_none());
-    assert_eq!(cache.pods_of_run(&key("a")).len(), 2);
+    assert!(cache.stray_pods_of_run(&key("a")).is_empty(), "they go with the TaskRun that is there");
+    cache.child_gone(&key("a-1"), None);
+    assert_eq!(cache.stray_pods_of_run(&key("a")).len(), 2);
     assert_eq!(cache.pods_changed(Change::Listed(None, vec![])), [key("a")]);
     assert!(cache.pod_of(&child).is_none());
 }

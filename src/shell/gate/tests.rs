@@ -31,7 +31,7 @@ impl Api for Server {
     async fn get_task_run(&self, _: &Key) -> ApiResult<Option<TaskRun>> {
         self.reach("get", Ok(None)).await
     }
-    async fn cancel_task_run(&self, _: &Key, _: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, _: &Key, _: &str, _: &str) -> ApiResult<TaskRun> {
         self.reach("cancel", Ok(TaskRun::default())).await
     }
     async fn delete_task_run(&self, _: &Key, _: &str) -> ApiResult<()> {
@@ -42,6 +42,9 @@ impl Api for Server {
     }
     async fn get_claim(&self, _: &Key) -> ApiResult<Claim> {
         self.reach("get", Ok(Claim::NotFound)).await
+    }
+    async fn get_run(&self, _: &Key) -> ApiResult<Option<CustomRun>> {
+        self.reach("get", Ok(None)).await
     }
     async fn get_definition(&self, _: &Key) -> ApiResult<Definition> {
         self.reach("get", Ok(Definition::NotFound)).await
@@ -80,7 +83,7 @@ async fn write_everything(api: &impl Api) -> Vec<(&'static str, bool)> {
     api.tell(&run, &event).await;
     vec![
         ("create", api.create_task_run(&child).await.is_ok()),
-        ("cancel", api.cancel_task_run(&key, "m").await.is_ok()),
+        ("cancel", api.cancel_task_run(&key, "u", "m").await.is_ok()),
         ("delete", api.delete_task_run(&key, "u").await.is_ok()),
         ("claim", api.create_claim(&claim).await.is_ok()),
         ("status", api.write_status(&run, &CustomRunStatus::default()).await.is_ok()),
@@ -130,7 +133,7 @@ async fn a_write_under_way_is_broken_off_when_leadership_ends() {
     let gated = Gated::new(Server { slow: true, ..Server::default() }, elector.leadership());
     let begin = tokio::time::Instant::now();
     let (written, why) =
-        futures::future::join(gated.cancel_task_run(&Key::new("a", "b"), "m"), elector.hold()).await;
+        futures::future::join(gated.cancel_task_run(&Key::new("a", "b"), "u", "m"), elector.hold()).await;
     assert!(written.is_err());
     assert_eq!(why, "down");
     assert_eq!(*gated.inner.reached.lock().unwrap(), ["cancel"]);
