@@ -515,6 +515,10 @@ impl<'a> Work<'a> {
     }
 
     fn succeed(mut self, accepted: &Accepted) -> Plan {
+        // What was given up may still write to the volume that the pipeline's next task reads.
+        if self.still_at_work() > 0 {
+            return self.report(Verdict::Unknown, Reason::Running.as_str(), None);
+        }
         for platform in failure::left_out(&self.platforms) {
             self.extra.warnings.push(Warning {
                 reason: Reason::PlatformLeftOut.as_str().to_owned(),

@@ -47,6 +47,8 @@ struct Inner {
     pods_of_run: HashMap<Key, BTreeMap<String, Key>>,
     notes: HashMap<Key, VecDeque<PodNote>>,
     nodes: Option<Arc<Nodes>>,
+    /// Runs whose status may be another than the one that is here.
+    doubted: HashSet<Key>,
     tombstones: HashSet<String>,
     tombstone_order: VecDeque<String>,
 }
@@ -78,6 +80,7 @@ impl Cache {
             Change::Applied(run) => inner.put_run(run).into_iter().collect(),
             Change::Deleted(run) => {
                 let key = key(&run.metadata);
+                inner.doubted.remove(&key);
                 inner.runs.remove(&key).map(|_| key).into_iter().collect()
             }
             Change::Listed(scope, runs) => {
@@ -86,6 +89,7 @@ impl Cache {
                 let mut concerned = gone(inner.runs.keys(), &there, scope.as_deref());
                 for key in &concerned {
                     inner.runs.remove(key);
+                    inner.doubted.remove(key);
                 }
                 concerned.extend(ours.into_iter().filter_map(|run| inner.put_run(run)));
                 concerned
@@ -213,6 +217,23 @@ impl Cache {
         if inner.runs.get(&key).is_some_and(|there| there.metadata.uid == run.metadata.uid) {
             inner.put_run(run);
         }
+    }
+
+    /// Notes that a run's status may be another than the one that is here: a write of it was not answered, or was told that there is
+    /// a newer one.
+    pub fn doubt_run(&self, key: &Key) {
+        self.write().doubted.insert(key.clone());
+    }
+
+    /// Whether a run has to be read from the server before anything is decided about it.
+    pub fn is_doubted(&self, key: &Key) -> bool {
+        self.read().doubted.contains(key)
+    }
+
+    /// Puts in a run as it was read from the server, which ends the doubt about it.
+    pub fn run_read(&self, run: CustomRun) {
+        self.write().doubted.remove(&key(&run.metadata));
+        self.run_written(run);
     }
 
     /// Finds a run.

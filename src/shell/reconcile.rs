@@ -11,7 +11,7 @@ use super::api::{Api, ApiError, Key};
 use super::cache::Cache;
 use super::gather;
 use super::queue::Queue;
-use crate::api::tekton::TaskRun;
+use crate::api::tekton::{CustomRun, TaskRun};
 use crate::core::observed::{Observed, Refusal, RefusalReason};
 use crate::core::plan::{Action, plan};
 use crate::core::settings::Settings;
@@ -63,7 +63,11 @@ const ROUNDS: usize = 6;
 
 /// Looks at one run and does what is to be done.
 pub async fn reconcile<A: Api>(key: &Key, context: &Context<A>, now: Timestamp) -> Outcome {
-    let Some(run) = context.cache.run(key) else { return Outcome::Gone };
+    let run = match current(context, key).await {
+        Ok(Some(run)) => run,
+        Ok(None) => return Outcome::Gone,
+        Err(error) => return retry(error),
+    };
     let gathered = gather::gather(&context.api, &context.cache, &context.settings, run, now).await;
     let mut observed = match gathered {
         Ok(observed) => observed,
@@ -92,6 +96,35 @@ pub async fn reconcile<A: Api>(key: &Key, context: &Context<A>, now: Timestamp) 
     Outcome::Retry { after: None, why }
 }
 
+/// The run as the cache has it; or as the server has it, where a status that was written may be newer than the cache. Without that a
+/// run that has just been reported to have ended would be gone on with.
+async fn current<A: Api>(context: &Context<A>, key: &Key) -> Result<Option<Arc<CustomRun>>, ApiError> {
+    let Some(cached) = context.cache.run(key) else { return Ok(None) };
+    if !context.cache.is_doubted(key) {
+        return Ok(Some(cached));
+    }
+    let Some(fresh) = context.api.get_run(key).await? else { return Ok(None) };
+    if fresh.metadata.uid != cached.metadata.uid {
+        return Err(ApiError::Conflict(format!("the CustomRun {key} is another by now")));
+    }
+    context.cache.run_read(fresh);
+    Ok(context.cache.run(key))
+}
+
+/// What speaks against it that a run is reported to have ended: an action whose outcome is not known, or a child that has turned up.
+fn not_yet<A>(context: &Context<A>, observed: &Observed, failure: Option<&ApiError>) -> Option<ApiError> {
+    if let Some(error) = failure {
+        return Some(error.clone());
+    }
+    let uid = observed.run.metadata.uid.as_deref().unwrap_or_default();
+    let known = context.cache.children_of(uid);
+    let new = known.iter().find(|(name, child)| {
+        !crate::core::progress::has_ended(child)
+            && observed.children.get(*name).is_none_or(|seen| seen.metadata.uid != child.metadata.uid)
+    });
+    new.map(|(name, _)| ApiError::Unavailable(format!("the TaskRun {name} has turned up")))
+}
+
 /// Writes the status and tells about it.
 async fn finish<A: Api>(
     context: &Context<A>,
@@ -100,6 +133,11 @@ async fn finish<A: Api>(
     failure: Option<ApiError>,
 ) -> Outcome {
     if let Some(status) = &planned.status {
+        if crate::core::cleanup::is_finished(status)
+            && let Some(why) = not_yet(context, observed, failure.as_ref())
+        {
+            return retry(why);
+        }
         match context.api.write_status(&observed.run, status).await {
             Ok(written) => context.cache.run_written(written),
             Err(ApiError::NotFound(_)) => return Outcome::Gone,
@@ -110,10 +148,10 @@ async fn finish<A: Api>(
                         context.cache.run_written(written);
                         Outcome::Done(None)
                     }
-                    Err(error) => retry(error),
+                    Err(error) => not_written(context, observed, error),
                 };
             }
-            Err(error) => return retry(error),
+            Err(error) => return not_written(context, observed, error),
         }
         for event in &planned.events {
             context.api.tell(&observed.run, event).await;
@@ -123,6 +161,16 @@ async fn finish<A: Api>(
         Some(error) => retry(error),
         None => Outcome::Done(planned.again),
     }
+}
+
+/// A status was not written, or was and nobody has heard of it.
+fn not_written<A>(context: &Context<A>, observed: &Observed, why: ApiError) -> Outcome {
+    if matches!(why, ApiError::Unavailable(_) | ApiError::Conflict(_)) {
+        let meta = &observed.run.metadata;
+        let key = Key::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        context.cache.doubt_run(&key);
+    }
+    retry(why)
 }
 
 fn retry(why: ApiError) -> Outcome {

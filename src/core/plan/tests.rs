@@ -598,6 +598,9 @@ fn an_optional_platform_that_is_given_up_is_stopped() {
     assert_eq!(world.cancelled, [ARM64]);
     world.succeed(AMD64, image('a'));
     world.settle();
+    assert_eq!(world.verdict(), outcome("Unknown", "Running"), "it has not ended yet, and may still write");
+    world.end_cancelled();
+    world.settle();
     assert_eq!(world.verdict(), outcome("True", "Succeeded"));
 }
 
