@@ -161,6 +161,11 @@ impl Namespace {
             },
         });
         self.create(&pod).await;
+        self.output_of(name).await
+    }
+
+    /// Waits for the end of a pod and gives back what it printed.
+    pub async fn output_of(&self, name: &str) -> String {
         let path = format!("{}/{name}", core(&self.name, "pods"));
         until(&format!("the pod {name} to end"), SOON, || async {
             let pod = self.cluster.get(&path).await.unwrap_or_default();

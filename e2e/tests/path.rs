@@ -16,7 +16,10 @@ async fn one_custom_task_builds_an_image_for_two_architectures() {
     let namespace = Namespace::new("htop").await;
     let image = format!("{}:v1", examples::image(&namespace, "htop"));
     let git = run("e2e/cluster/git-publish", &["examples/htop", &namespace.name]).await;
-    let mut pipeline_run = examples::prepare(
+    for task in examples::documents("e2e/tasks") {
+        namespace.create(&task).await;
+    }
+    let mut pipeline_run = examples::prepare_with(
         &namespace,
         "examples/htop",
         &[
@@ -25,6 +28,13 @@ async fn one_custom_task_builds_an_image_for_two_architectures() {
             ("base-image", env("ARCHFAN_IMAGE_HTOP_BASE").into()),
             ("builder-image", env("ARCHFAN_IMAGE_BUILDER").into()),
         ],
+        // The example itself ends with the build; here a task uses what came of it.
+        |document| {
+            if document["kind"] == "Pipeline" {
+                let tasks = document["spec"]["tasks"].as_array_mut().expect("tasks");
+                tasks.extend(examples::documents("e2e/tasks/use.json"));
+            }
+        },
     )
     .await;
     assert!(pipeline_run["spec"].get("taskRunSpecs").is_none(), "the example must need none");
@@ -76,6 +86,10 @@ async fn one_custom_task_builds_an_image_for_two_architectures() {
     // The index, as the registry has it.
     let index_digest = registry::digest(&image).await;
     let index = registry::manifest(&image).await;
+    let mut of_example = pipeline_run.clone();
+    let references = of_example["status"]["childReferences"].as_array_mut().expect("child references");
+    references.retain(|reference| reference["pipelineTaskName"] != "use");
+    examples::record("htop", &of_example, &image, &["linux/amd64", "linux/arm64"], &index_digest);
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
     assert_eq!(index["annotations"]["org.opencontainers.image.title"], "htop");
     let repository = image.rsplit_once(':').expect("a tag").0;
