@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::children::{BodyMetadata, Family, Owner, TaskRunBody};
+use super::children::{BodyMetadata, Family, Owner};
 use super::names::child_name;
 use super::observed::{Claim, DEFAULT_TIMEOUT, Definition, Facts, Observed};
 use super::path::Path;
-use super::platform::Platform;
 use super::problem::{Problem, Reason};
 use super::request::{Input, Request};
 use super::workspaces::{self, Verdict};
@@ -130,10 +129,10 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
         None => Some(facts.tekton.default_timeout.unwrap_or(DEFAULT_TIMEOUT)),
     };
     let path = Path::root(&root);
-    let request = Request::parse(Input { run, spec: &spec, root: &path, default_timeout })?;
+    let request = Request::parse(Input { run, spec, root: &path, default_timeout })?;
     let mut plan = match &extra.plan {
         Some(plan) => plan.clone(),
-        None => fresh_plan(run, facts, &request, definition, &spec, digest),
+        None => fresh_plan(run, facts, &request, definition, spec, digest),
     };
     let claims = claims_to_make(run, facts, &request, &mut plan);
     if plan.claims_settled {
@@ -148,16 +147,13 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
         root: path,
         keep_assistant: false,
     };
-    let problems = family.check();
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    let children = family.check()?;
     let verdict = workspaces::judge(workspaces::Input {
         request: &request,
         claims: &with_claims_to_make(facts, &claims),
         nodes: observed.nodes.as_deref(),
         coschedule: facts.tekton.coschedule.as_deref(),
-        children: &all_children(&family),
+        children: &children,
     });
     let (hold, sharing) = match verdict {
         Verdict::Refuse(problems) => return Err(problems),
@@ -174,13 +170,13 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
 ///
 /// # Errors
 /// That it cannot be found.
-pub fn written(
-    run: &CustomRun,
-    facts: &Facts,
-    extra: &ExtraFields,
-) -> Result<(String, Value, Option<DefinitionRef>), Vec<Problem>> {
+pub fn written<'a>(
+    run: &'a CustomRun,
+    facts: &'a Facts,
+    extra: &'a ExtraFields,
+) -> Result<(String, &'a Value, Option<DefinitionRef>), Vec<Problem>> {
     if let Some(embedded) = &run.spec.custom_spec {
-        return Ok(("spec.customSpec.spec".to_owned(), embedded.spec.clone(), None));
+        return Ok(("spec.customSpec.spec".to_owned(), &embedded.spec, None));
     }
     let reference = run.spec.custom_ref.clone().unwrap_or_default();
     let place = Path::root("spec");
@@ -191,7 +187,7 @@ pub fn written(
     if let Some(plan) = &extra.plan
         && let Some(spec) = &plan.spec
     {
-        return Ok((root, spec.clone(), plan.definition.clone()));
+        return Ok((root, spec, plan.definition.clone()));
     }
     if !reference.resolver.is_empty() {
         return refuse(
@@ -214,7 +210,7 @@ pub fn written(
     match &facts.definition {
         Definition::Found { uid, generation, spec } => {
             let definition = DefinitionRef { name, uid: uid.clone(), generation: *generation };
-            Ok((root, spec.clone(), Some(definition)))
+            Ok((root, spec, Some(definition)))
         }
         Definition::NoKind => refuse(
             Reason::DefinitionNotFound,
@@ -313,27 +309,13 @@ fn with_claims_to_make<'a>(facts: &'a Facts, claims: &[ClaimBody]) -> Cow<'a, BT
     Cow::Owned(all)
 }
 
-/// Every build child of a run, as it would be created, with the platform on whose nodes it runs.
-fn all_children(family: &Family<'_>) -> Vec<(Platform, TaskRunBody)> {
-    let request = family.request;
-    let mut children = Vec::with_capacity(request.targets.len() * request.tasks.len());
-    for target in &request.targets {
-        for index in 0..request.tasks.len() {
-            // What cannot be built has been complained of.
-            if let Ok(body) = family.build(target, index, &request.expected_results(index)) {
-                children.push((target.runs_on.clone(), body));
-            }
-        }
-    }
-    children
-}
-
 /// Digest of the parts of a CustomRun's spec that say what is built. `status`, `timeout`, `retries` and the service account are not
 /// among them: Tekton writes the first, and its webhook may fill in the last.
 fn spec_digest(run: &CustomRun) -> String {
-    let parts =
-        json!([run.spec.custom_ref, run.spec.custom_spec, run.spec.params, run.spec.workspaces]).to_string();
-    hex(digest(&SHA256, parts.as_bytes()).as_ref(), 16)
+    let spec = &run.spec;
+    let parts = serde_json::to_vec(&(&spec.custom_ref, &spec.custom_spec, &spec.params, &spec.workspaces));
+    // What was read from JSON can be written as JSON.
+    hex(digest(&SHA256, &parts.unwrap_or_default()).as_ref(), 16)
 }
 
 /// The first `length` hexadecimal digits of some bytes.

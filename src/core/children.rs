@@ -194,24 +194,32 @@ impl Family<'_> {
         Ok(TaskRunBody { api_version: TEKTON_API_VERSION, kind: "TaskRun", metadata, spec })
     }
 
-    /// Every problem that creating the children would meet, found before the first is created.
-    pub fn check(&self) -> Vec<Problem> {
+    /// Every build child, as it would be created, with the platform on whose nodes it runs.
+    ///
+    /// # Errors
+    /// Every problem that creating them would meet.
+    pub fn check(&self) -> Result<Vec<(Platform, TaskRunBody)>, Vec<Problem>> {
+        let request = self.request;
         let mut problems: Vec<Problem> = Vec::new();
-        for target in &self.request.targets {
-            for (index, task) in self.request.tasks.iter().enumerate() {
-                let results = self.request.expected_results(index);
-                let scope = self.request.scope_on(&target.platform, Some(&results));
-                let when = self.root.field("tasks").index(index).field("when").to_string();
-                let when = Path::root(&when);
+        let mut children = Vec::with_capacity(request.targets.len() * request.tasks.len());
+        let expected: Vec<TaskResults> =
+            (0..request.tasks.len()).map(|index| request.expected_results(index)).collect();
+        let list = self.root.field("tasks");
+        for target in &request.targets {
+            for (index, task) in request.tasks.iter().enumerate() {
+                let scope = request.scope_on(&target.platform, Some(&expected[index]));
+                let item = list.index(index);
+                let when = item.field("when");
                 for (place, expression) in task.written.when.iter().enumerate() {
                     let path = when.index(place);
                     note(&mut problems, scope.text(&expression.input, &path.field("input")));
                     note(&mut problems, scope.list(&expression.values, &path.field("values")));
                 }
-                note(&mut problems, self.build(target, index, &results));
+                let child = note(&mut problems, self.build(target, index, &expected[index]));
+                children.extend(child.map(|child| (target.runs_on.clone(), child)));
             }
         }
-        problems
+        if problems.is_empty() { Ok(children) } else { Err(problems) }
     }
 
     /// The CustomRun as an owner. It comes first: Tekton takes a TaskRun for a PipelineRun's own by `ownerReferences[0]`
@@ -557,12 +565,14 @@ fn task_spec(
     }
 }
 
-fn note<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) {
-    if let Err(problem) = result
-        && !problems.contains(&problem)
-    {
-        problems.push(problem);
-    }
+fn note<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {
+    result
+        .map_err(|problem| {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        })
+        .ok()
 }
 
 fn resolve_ref(task_ref: &TaskRef, scope: &Scope<'_>, path: &Path<'_>) -> Result<Value, Problem> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::accept::{self, Accepted, ClaimBody, Hold};
 use super::children::{Family, TaskRunBody};
@@ -22,7 +24,7 @@ use super::status::Verdict;
 use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, status, timeouts};
 use crate::api::names::label;
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus, Warning};
-use crate::api::tekton::{CustomRunStatus, TaskRun};
+use crate::api::tekton::{CustomRunStatus, RunResult, TaskRun};
 
 /// What shall be done about a run.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,9 @@ const CLAIM_POLL: Duration = Duration::from_secs(2);
 /// How long to wait for a quota to have room again, or for an object of an earlier run to go.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// What is said of a child that was deleted while its pod is still there.
+const AFTER_ITS_POD: &str = "its TaskRun was deleted; it is created again once its pod is gone";
+
 /// Decides what shall be done about a run.
 pub fn plan(observed: &Observed) -> Plan {
     let run = &observed.run;
@@ -74,10 +79,11 @@ pub fn plan(observed: &Observed) -> Plan {
         // Kubernetes removes the children with it.
         return Plan::default();
     }
-    let before = run.status.clone().unwrap_or_default();
-    let extra: ExtraFields = serde_json::from_value(before.extra_fields.clone()).unwrap_or_default();
-    if cleanup::is_finished(&before) {
-        return cleanup::after_the_end(observed, &before, &extra);
+    let nothing = CustomRunStatus::default();
+    let before = run.status.as_ref().unwrap_or(&nothing);
+    let extra = ExtraFields::deserialize(&before.extra_fields).unwrap_or_default();
+    if cleanup::is_finished(before) {
+        return cleanup::after_the_end(observed, before, &extra);
     }
     match (accept::accept(observed, &extra), cancel::requested(run)) {
         (Err(_), Some(ending)) => Work::wind_down_unread(observed, before, extra, ending),
@@ -92,8 +98,14 @@ pub fn plan(observed: &Observed) -> Plan {
 
 struct Work<'a> {
     observed: &'a Observed,
-    before: CustomRunStatus,
+    /// The run's status as it is.
+    before: &'a CustomRunStatus,
+    /// What it remembers, as it is.
+    was: ExtraFields,
+    /// The same, as it becomes.
     extra: ExtraFields,
+    /// What the run will report.
+    results: Vec<RunResult>,
     start: Timestamp,
     platforms: Vec<PlatformStatus>,
     index: Option<TaskStatus>,
@@ -110,12 +122,14 @@ enum Step {
 }
 
 impl<'a> Work<'a> {
-    fn new(observed: &'a Observed, before: CustomRunStatus, extra: ExtraFields) -> Self {
+    fn new(observed: &'a Observed, before: &'a CustomRunStatus, extra: ExtraFields) -> Self {
         let start = before.start_time.as_ref().map_or(observed.now, |Time(start)| *start);
         Self {
             observed,
             before,
+            was: extra.clone(),
             extra,
+            results: before.results.clone(),
             start,
             platforms: Vec::new(),
             index: None,
@@ -359,8 +373,7 @@ impl<'a> Work<'a> {
     fn after_its_pod(&self, number: usize, index: usize) -> (Reason, String) {
         let task = &self.platforms[number].tasks[index];
         if task.replacing.is_empty() {
-            let message = "its TaskRun was deleted; it is created again once its pod is gone";
-            (Reason::Deleted, message.to_owned())
+            (Reason::Deleted, AFTER_ITS_POD.to_owned())
         } else {
             (Reason::Volume, task.message.clone())
         }
@@ -469,7 +482,11 @@ impl<'a> Work<'a> {
         let mut index = self.index.take().unwrap_or_else(|| {
             progress::of_task("index", self.extra.index.as_ref(), self.seen(&name, None, false))
         });
-        if index.phase == Phase::Waiting {
+        if index.phase == Phase::Waiting && self.observed.pods.contains_key(&name) {
+            // As with every other child: its pod would be taken for the new one's.
+            index.reason = Reason::Deleted.as_str().to_owned();
+            index.message = AFTER_ITS_POD.to_owned();
+        } else if index.phase == Phase::Waiting {
             let body =
                 family.members(wanted, &self.platforms).and_then(|members| family.index(wanted, &members));
             let outcome = match (body, self.refusal(&name).map(|refusal| refusal.why.clone())) {
@@ -537,7 +554,7 @@ impl<'a> Work<'a> {
             };
             return self.wind_down(ending, None);
         }
-        self.before.results = results;
+        self.results = results;
         self.report(Verdict::True, Reason::Succeeded.as_str(), None)
     }
 
@@ -550,7 +567,12 @@ impl<'a> Work<'a> {
                 continue;
             }
             unfinished += 1;
-            if !cancel::is_asked(child) && child.metadata.deletion_timestamp.is_none() {
+            // One that was given up is about to be asked already.
+            let about_to = |action: &Action| matches!(action, Action::CancelTaskRun { name: given_up, .. } if given_up == name);
+            if !cancel::is_asked(child)
+                && child.metadata.deletion_timestamp.is_none()
+                && !self.actions.iter().any(about_to)
+            {
                 self.actions.push(Action::CancelTaskRun {
                     name: name.clone(),
                     message: cancel::message(&ending.message),
@@ -579,7 +601,7 @@ impl<'a> Work<'a> {
             // What there is may say why it failed; that it is too much must not be another failure.
             let results = results::collect(&accepted.request, &self.platforms, self.index.as_ref());
             if results::size(&results) <= results::MOST_BYTES {
-                self.before.results = results;
+                self.results = results;
             }
         }
         self.extra.ending = None;
@@ -590,7 +612,7 @@ impl<'a> Work<'a> {
     /// The same for a run whose request cannot be read, so that only its earlier status tells what it has begun.
     fn wind_down_unread(
         observed: &'a Observed,
-        before: CustomRunStatus,
+        before: &'a CustomRunStatus,
         extra: ExtraFields,
         ending: Ending,
     ) -> Plan {
@@ -614,12 +636,6 @@ impl<'a> Work<'a> {
     /// Puts the status together, and says what has changed.
     fn report(mut self, verdict: Verdict, reason: &str, cause: Option<&str>) -> Plan {
         let observed = self.observed;
-        let was: ExtraFields = observed
-            .run
-            .status
-            .as_ref()
-            .and_then(|status| serde_json::from_value(status.extra_fields.clone()).ok())
-            .unwrap_or_default();
         let line = status::line(&self.platforms, self.index.as_ref());
         let message = match (cause, &self.extra.ending) {
             (Some(cause), _) if self.platforms.is_empty() => cause.to_owned(),
@@ -636,12 +652,19 @@ impl<'a> Work<'a> {
                 task.results.clear();
             }
         }
-        let old = observed.run.status.clone().unwrap_or_default();
-        let mut new = self.before;
+        let old = self.before;
+        // Everything but `extraFields`, which is made anew.
+        let mut new = CustomRunStatus {
+            conditions: old.conditions.clone(),
+            observed_generation: observed.run.metadata.generation,
+            start_time: old.start_time.clone(),
+            completion_time: old.completion_time.clone(),
+            results: self.results,
+            extra_fields: Value::Null,
+        };
         status::set(&mut new, verdict, reason, message, observed.now);
-        new.observed_generation = observed.run.metadata.generation;
-        let events = events::between(&old, &was, &new, &self.extra);
-        let same = was == self.extra
+        let events = events::between(old, &self.was, &new, &self.extra);
+        let same = self.was == self.extra
             && old.conditions == new.conditions
             && old.results == new.results
             && old.start_time == new.start_time

@@ -28,7 +28,9 @@ pub fn consider(status: &mut TaskStatus, prior: Option<&TaskStatus>, child: &Tas
     let replaced = prior.map_or(0, |prior| prior.replaced);
     let replacing = prior.map(|prior| prior.replacing.as_str()).unwrap_or_default();
     let uid = child.metadata.uid.as_deref().unwrap_or_default();
-    if !is_race(child) {
+    // What has failed for another reason before, such as having waited too long, stays failed however its TaskRun ends.
+    let over = prior.is_some_and(|prior| prior.phase.is_final());
+    if over || !is_race(child) {
         return Replacement::None;
     }
     let due = !replacing.is_empty() && replacing == uid;

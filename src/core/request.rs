@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::path::Path;
@@ -157,7 +158,7 @@ impl Request {
         }
         let mut problems = shape::check(spec, root);
         let fatal = problems.iter().any(|problem| problem.reason == Reason::InvalidField);
-        let spec: MultiArchBuildSpec = match serde_json::from_value(spec.clone()) {
+        let spec: MultiArchBuildSpec = match MultiArchBuildSpec::deserialize(spec) {
             Ok(spec) if !fatal => spec,
             Ok(_) => return Err(problems),
             Err(error) => {

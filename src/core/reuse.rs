@@ -75,6 +75,6 @@ pub fn text_of(run: &CustomRun, extra: &ExtraFields, facts: &Facts) -> Option<St
     let (root, spec, _) = accept::written(run, facts, extra).ok()?;
     spec.pointer("/strategy/reuse")?;
     let root = Path::root(&root);
-    let input = Input { run, spec: &spec, root: &root, default_timeout: None };
+    let input = Input { run, spec, root: &root, default_timeout: None };
     Request::parse(input).ok()?.strategy.reuse
 }

@@ -45,7 +45,7 @@ impl Case {
     }
 
     fn problem(&self) -> String {
-        let problems = self.family().check();
+        let problems = self.family().check().expect_err("there is a problem");
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems[0].to_string()
     }

@@ -1124,3 +1124,52 @@ fn another_error_of_a_container_is_a_failure_at_once() {
     assert_eq!(world.deleted, Vec::<String>::new());
     assert_eq!(world.phases()[1], Phase::Failed);
 }
+
+#[test]
+fn what_was_given_up_is_not_replaced_however_it_ends() {
+    let build = json!({"platforms": ["linux/amd64", {"platform": "linux/arm64", "required": false}], "taskRef": {"name": "x"},
+        "strategy": {"pendingTimeout": "1m"}});
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    world.run_pod(AMD64, "node-a");
+    world.pass(Duration::from_mins(1));
+    world.settle();
+    assert_eq!(world.phases()[1], Phase::Failed);
+    let words = "failed to create subPath directory for volumeMount";
+    world.report(ARM64, "False", "CreateContainerConfigError", words, json!([]));
+    world.settle();
+    assert_eq!(world.phases()[1], Phase::Failed);
+    assert_eq!(world.deleted, Vec::<String>::new());
+}
+
+#[test]
+fn an_index_child_deleted_by_hand_is_created_again_after_its_pod() {
+    let mut world = World::new(&with(two(), json!({"index": {"image": "r/app:v1"}})), json!({}));
+    world.settle();
+    world.succeed(AMD64, image('a'));
+    world.succeed(ARM64, image('b'));
+    world.settle();
+    world.run_pod("app-build", "node-a");
+    world.settle();
+    world.created.clear();
+    world.observed.children.remove("app-build");
+    world.settle();
+    assert_eq!(world.created, Vec::<String>::new(), "Tekton would take the old pod for the new TaskRun's");
+    assert_eq!(world.extra().index.unwrap().reason, "Deleted");
+    world.observed.pods.remove("app-build");
+    world.settle();
+    assert_eq!(world.created, ["app-build"]);
+}
+
+#[test]
+fn a_child_that_was_given_up_is_asked_to_end_once() {
+    // The optional platform is given up in the same moment in which the required one says that it built nothing.
+    let build = json!({"platforms": [{"platform": "linux/amd64", "required": false}, "linux/arm64"], "taskRef": {"name": "x"},
+        "index": {"image": "r/app:v1"}});
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    world.run_pod(AMD64, "node-b");
+    world.succeed(ARM64, json!([]));
+    world.settle();
+    assert_eq!(world.cancelled, [AMD64]);
+}
