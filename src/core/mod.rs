@@ -26,6 +26,8 @@ pub mod plan;
 pub mod platform;
 pub mod problem;
 pub mod progress;
+#[cfg(test)]
+mod properties;
 pub mod replace;
 pub mod request;
 pub mod results;
