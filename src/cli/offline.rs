@@ -16,7 +16,7 @@ use crate::core::observed::{Claim, ClaimFacts, Definition, Facts, Observed, Tekt
 use crate::core::path::Path;
 use crate::core::problem::Problem;
 use crate::core::settings::Settings;
-use crate::core::{duration, pipeline};
+use crate::core::{duration, pipeline, reuse};
 
 /// The documents, and what was said on the command line.
 pub(super) struct Offline {
@@ -261,7 +261,11 @@ impl Offline {
         for index in 0..request.tasks.len() {
             for target in &request.targets {
                 let body = family.build(target, index, &request.expected_results(index));
-                children.push(body.map_err(|problem| vec![problem])?);
+                let mut body = body.map_err(|problem| vec![problem])?;
+                if let Some(text) = &request.strategy.reuse {
+                    reuse::mark(&mut body, text);
+                }
+                children.push(body);
             }
         }
         if let Some(index) = &request.index {
