@@ -15,5 +15,7 @@ pub mod kubernetes;
 )]
 pub mod multiarchbuild;
 pub mod names;
+#[cfg(test)]
+mod reference;
 pub mod status;
 pub mod tekton;
