@@ -65,3 +65,11 @@ bench: ## measure the time from a CustomRun to its TaskRuns beside Tekton's matr
 bench-index: ## measure `archfan index push` beside crane, buildah and a raw upload (10 min after a build)
 	@cargo build --locked --release
 	@e2e/bench/index/run
+
+.PHONY: coverage
+coverage: ## show which lines of src/core its tests reach, with the bound of 95 % (2 min)
+	@.ci/coverage
+
+.PHONY: bench-plan
+bench-plan: ## measure what one look at a run costs (5 min with the build)
+	@cargo bench --locked --bench plan
