@@ -133,6 +133,15 @@ pub fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; call the tests by e2e/run"))
 }
 
+/// Whether the cluster is the one that this checkout has made, whose parts may be stopped and added to; somebody else's may not.
+pub fn is_our_own() -> bool {
+    let ours = std::env::var_os("ARCHFAN_CLUSTER_STATE").is_some();
+    if !ours {
+        eprintln!("left out: this is not done to somebody else's cluster");
+    }
+    ours
+}
+
 /// The root of the checkout.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e/ has a parent").to_owned()

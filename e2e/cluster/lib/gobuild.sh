@@ -25,6 +25,7 @@ build_list() {
     crane) echo crane amd64 github.com/google/go-containerregistry/cmd/crane ;;
     helm) echo helm amd64 helm.sh/helm/v4/cmd/helm ;;
     kubeconform) echo kubeconform amd64 github.com/yannh/kubeconform/cmd/kubeconform ;;
+    chains) echo chains amd64 archfan.dev/e2e/modules/chains ;;
     promtool) echo promtool amd64 github.com/prometheus/prometheus/cmd/promtool ;;
     *) die "no build is called '$1'; see build_list in $CLUSTER_DIR/lib/gobuild.sh" ;;
   esac

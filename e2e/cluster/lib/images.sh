@@ -26,7 +26,7 @@ image_names() {
 # as ARCH=BUILD; nothing for other images.
 image_builds() {
   case $1 in
-    coredns | volume-provisioner) echo "amd64=$1" ;;
+    coredns | volume-provisioner | chains) echo "amd64=$1" ;;
     tekton/*)
       echo amd64=tekton
       if [[ " ${TEKTON_HELPERS[*]} " == *" ${1#tekton/} "* ]]; then echo arm64=tekton-arm64; fi
