@@ -6,6 +6,7 @@
 //! A helper that fails panics with what it waited for and what it saw last: in a test that is what is wanted.
 
 pub mod cluster;
+pub mod documents;
 pub mod examples;
 pub mod namespace;
 pub mod objects;
