@@ -28,6 +28,9 @@ const OF_BUILD: [&str; 10] = [
 const OF_RUN: [&str; 7] =
     ["params", "pipelineRef", "pipelineSpec", "taskRunTemplate", "taskRunSpecs", "timeouts", "workspaces"];
 
+/// The name of what was made whole.
+const PART: &str = "part";
+
 /// A document, and where it is written.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -128,6 +131,14 @@ fn parse(place: &str, text: &str) -> Vec<Written> {
         .into_iter()
         .filter(|document| !document.is_null())
         .map(|document| Written { place: place.to_owned(), document: whole(place, document) })
+        .map(|mut written| {
+            // What was made whole gets a name of its own: parts of one page stand side by side.
+            if written.document["metadata"]["name"] == PART {
+                let line = place.rsplit(':').next().unwrap_or_default();
+                written.document["metadata"]["name"] = format!("{PART}-{line}").into();
+            }
+            written
+        })
         .collect()
 }
 
@@ -208,7 +219,7 @@ fn pipeline(tasks: &[Value]) -> Value {
         .collect();
     let workspaces: Vec<Value> = workspaces.into_iter().map(|name| json!({"name": name})).collect();
     json!({
-        "apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": "part"},
+        "apiVersion": "tekton.dev/v1", "kind": "Pipeline", "metadata": {"name": PART},
         "spec": {"params": params, "workspaces": workspaces, "tasks": all},
     })
 }
@@ -234,7 +245,7 @@ fn build(part: Value) -> Value {
         spec.insert("params".into(), params.into());
     }
     spec.extend(part.as_object().cloned().unwrap_or_default());
-    json!({"apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild", "metadata": {"name": "part"}, "spec": spec})
+    json!({"apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild", "metadata": {"name": PART}, "spec": spec})
 }
 
 /// A PipelineRun with these fields, and a pipeline.
@@ -243,7 +254,7 @@ fn run(part: Value) -> Value {
     if spec.get("pipelineRef").is_none() && spec.get("pipelineSpec").is_none() {
         spec["pipelineRef"] = json!({"name": "any"});
     }
-    json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": "part"}, "spec": spec})
+    json!({"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": PART}, "spec": spec})
 }
 
 #[cfg(test)]

@@ -250,3 +250,33 @@ async fn quarkus() {
     assert_eq!(ran, ("quarkus on amd64\n".to_owned(), "quarkus on aarch64\n".to_owned()));
     namespace.done().await;
 }
+
+#[tokio::test]
+async fn kaniko() {
+    let namespace = Namespace::new("kaniko").await;
+    let image = format!("{}:v1", examples::image(&namespace, "app"));
+    let git = examples::publish(&namespace, "examples/kaniko").await;
+    let args =
+        json!([format!("--build-arg=BASE={}", env("ARCHFAN_IMAGE_SHELL")), "--build-arg=GREETING=good day",]);
+    let run = examples::prepare(
+        &namespace,
+        "examples/kaniko",
+        &[
+            ("git-url", git.into()),
+            ("image", image.clone().into()),
+            ("args", args),
+            ("git-image", env("ARCHFAN_IMAGE_BUILDER").into()),
+            ("executor-image", env("ARCHFAN_IMAGE_KANIKO").into()),
+        ],
+    )
+    .await;
+    let (_, custom_run) = build(&namespace, "kaniko", run, &image, &BOTH).await;
+    for arch in ["amd64", "arm64"] {
+        let pod = namespace.pod_of(&format!("{}-linux-{arch}", name(&custom_run))).await;
+        let containers = pod["spec"]["containers"].as_array().expect("containers");
+        assert!(containers.iter().all(|container| container["securityContext"]["privileged"] != true));
+    }
+    let ran = examples::run_on_both(&namespace, &image).await;
+    assert_eq!(ran, ("good day from x86_64\n".to_owned(), "good day from aarch64\n".to_owned()));
+    namespace.done().await;
+}

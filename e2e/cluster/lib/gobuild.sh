@@ -23,6 +23,8 @@ build_list() {
     containerd) echo containerd amd64 $c/containerd $c/containerd-shim-runc-v2 $c/ctr ;;
     registry) echo distribution amd64 github.com/distribution/distribution/v3/cmd/registry ;;
     crane) echo crane amd64 github.com/google/go-containerregistry/cmd/crane ;;
+    kaniko) echo kaniko amd64 github.com/chainguard-dev/kaniko/cmd/executor ;;
+    kaniko-arm64) echo kaniko arm64 github.com/chainguard-dev/kaniko/cmd/executor ;;
     helm) echo helm amd64 helm.sh/helm/v4/cmd/helm ;;
     kubeconform) echo kubeconform amd64 github.com/yannh/kubeconform/cmd/kubeconform ;;
     chains) echo chains amd64 archfan.dev/e2e/modules/chains ;;

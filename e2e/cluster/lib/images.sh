@@ -19,6 +19,7 @@ image_names() {
   debian_images
   echo coredns
   echo volume-provisioner
+  echo kaniko/executor
   printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
 }
 
@@ -27,6 +28,7 @@ image_names() {
 image_builds() {
   case $1 in
     coredns | volume-provisioner | chains) echo "amd64=$1" ;;
+    kaniko/executor) printf '%s\n' amd64=kaniko arm64=kaniko-arm64 ;;
     tekton/*)
       echo amd64=tekton
       if [[ " ${TEKTON_HELPERS[*]} " == *" ${1#tekton/} "* ]]; then echo arm64=tekton-arm64; fi
