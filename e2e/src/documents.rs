@@ -1,6 +1,6 @@
 //! The YAML that people read: the files of the examples and Tasks, and the blocks in the documentation.
 //!
-//! A block is a whole document, or a part of one that can be told by its looks: entries of a pipeline's `tasks`, fields of a
+//! A block is a whole document, or a part of one that can be told by its looks: entries of a pipeline's `tasks`, fields of one, fields of a
 //! MultiArchBuild's `spec`, fields of a PipelineRun's `spec`, or a part that begins with the name of the field it stands in. What is no
 //! document of a cluster (a chart's values, a program's output) is fenced as something else than `yaml`.
 
@@ -28,6 +28,8 @@ const OF_BUILD: [&str; 10] = [
 const OF_RUN: [&str; 7] =
     ["params", "pipelineRef", "pipelineSpec", "taskRunTemplate", "taskRunSpecs", "timeouts", "workspaces"];
 
+/// Fields of a pipeline task.
+const OF_TASK: [&str; 7] = ["name", "params", "retries", "runAfter", "taskRef", "timeout", "workspaces"];
 /// The name of what was made whole.
 const PART: &str = "part";
 
@@ -159,6 +161,14 @@ fn whole(place: &str, document: Value) -> Value {
         {
             pipeline(document["tasks"].as_array().map_or(&[], Vec::as_slice))
         }
+        fields if is_part(fields, &OF_TASK) && takes_workspaces_of_a_pipeline(&document) => {
+            let mut task = document;
+            task["name"] = PART.into();
+            if task.get("taskRef").is_none() {
+                task["taskRef"] = json!({"name": "any"});
+            }
+            pipeline(&[task])
+        }
         fields if is_part(fields, &OF_BUILD) && !says_more_of_a_run(&document) => build(document),
         fields if is_part(fields, &OF_RUN) => run(document),
         _ => panic!(
@@ -166,6 +176,15 @@ fn whole(place: &str, document: Value) -> Value {
              tasks, fields of a MultiArchBuild's spec or of a PipelineRun's spec; or fence it as text if no cluster is meant to take it."
         ),
     }
+}
+
+/// A pipeline task says which workspace of the pipeline is meant.
+fn takes_workspaces_of_a_pipeline(document: &Value) -> bool {
+    document["workspaces"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|workspace| workspace.get("workspace").is_some())
 }
 
 fn is_part(fields: &[&str], of: &[&str]) -> bool {
@@ -274,6 +293,7 @@ mod tests {
         assert_eq!(kind("- name: a\n  taskRef: {name: b}\n"), "Pipeline");
         assert_eq!(kind("strategy: {failFast: false}\n"), "MultiArchBuild");
         assert_eq!(kind("workspaces: [{name: a, perPlatform: true}]\n"), "MultiArchBuild");
+        assert_eq!(kind("workspaces: [{name: a, workspace: b, subPath: c}]\n"), "Pipeline");
         assert_eq!(kind("workspaces: [{name: a, emptyDir: {}}]\n"), "PipelineRun");
         assert_eq!(kind("spec:\n  platforms: [linux/arm64]\n"), "MultiArchBuild");
     }
