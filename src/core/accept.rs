@@ -328,3 +328,6 @@ pub fn hex(bytes: &[u8], length: usize) -> String {
         .map(char::from)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,3 +78,24 @@ pub fn text_of(run: &CustomRun, extra: &ExtraFields, facts: &Facts) -> Option<St
     let input = Input { run, spec, root: &root, default_timeout: None };
     Request::parse(input).ok()?.strategy.reuse
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::request::tests::run_with;
+
+    #[test]
+    fn the_text_is_known_before_a_run_is_accepted() {
+        let text =
+            |build: Value| text_of(&run_with(&build, json!({})), &ExtraFields::default(), &Facts::default());
+        let build = json!({"platforms": ["amd64"], "taskRef": {"name": "x"}, "params": [{"name": "rev", "default": "1"}]});
+        assert_eq!(text(build.clone()), None);
+        let mut reusing = build;
+        reusing["strategy"] = json!({"reuse": "rev-$(params.rev)"});
+        assert_eq!(text(reusing.clone()).as_deref(), Some("rev-1"));
+        reusing["platforms"] = json!([]);
+        assert_eq!(text(reusing), None, "nothing is taken over for a run that cannot be read");
+    }
+}

@@ -133,3 +133,52 @@ fn say_why(line: &mut String, phase: Phase, message: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tekton::{RunResult, TaskRunResult};
+
+    #[test]
+    fn a_status_that_is_too_large_ends_the_run_without_what_made_it_large() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut large = CustomRunStatus {
+            results: vec![RunResult { name: "x".into(), value: "y".repeat(100) }],
+            extra_fields: serde_json::json!({"platforms": []}),
+            ..CustomRunStatus::default()
+        };
+        set(&mut large, Verdict::Unknown, "Running", String::new(), now);
+        let small = too_large(&large, "request is too large", now);
+        let condition = &small.conditions[0];
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "ResultsTooLarge"));
+        assert!(condition.message.contains("(request is too large)"), "{}", condition.message);
+        assert_eq!((small.results.len(), &small.extra_fields), (0, &Value::Null));
+        assert_eq!((&small.start_time, small.completion_time.is_some()), (&large.start_time, true));
+    }
+
+    #[test]
+    fn long_messages_are_cut_in_the_line_and_at_a_character() {
+        let platform = PlatformStatus {
+            platform: "linux/arm64".into(),
+            required: true,
+            phase: Phase::Failed,
+            message: "é".repeat(LONGEST + 1),
+            ..PlatformStatus::default()
+        };
+        assert_eq!(line(&[platform], None), format!("linux/arm64 failed: {}…", "é".repeat(LONGEST)));
+    }
+
+    #[test]
+    fn the_index_is_part_of_the_line() {
+        let mut index = TaskStatus { phase: Phase::Succeeded, ..TaskStatus::default() };
+        assert_eq!(line(&[], Some(&index)), ", index pushed");
+        index.results = vec![TaskRunResult {
+            name: "IMAGE_DIGEST".into(),
+            value: ParamValue::String("sha256:0a\n".into()),
+        }];
+        assert_eq!(line(&[], Some(&index)), ", index pushed as sha256:0a");
+        index.phase = Phase::Failed;
+        index.message = "no login".into();
+        assert_eq!(line(&[], Some(&index)), ", index failed: no login");
+    }
+}

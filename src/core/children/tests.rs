@@ -312,3 +312,93 @@ fn problems_are_found_before_anything_is_created() {
         assert!(problem.contains(part), "{problem}");
     }
 }
+
+/// The child that pushes the index, as far as it is known before anything is built.
+fn index_child(case: &Case) -> Result<Value, String> {
+    let family = case.family();
+    let index = case.request.index.as_ref().unwrap();
+    let members = family.expected_members(index).map_err(|problem| problem.to_string())?;
+    let body = family.index(index, &members).map_err(|problem| problem.to_string())?;
+    Ok(serde_json::to_value(body).unwrap())
+}
+
+#[test]
+fn the_index_child_is_known_before_anything_is_built() {
+    let build = json!({
+        "platforms": ["linux/amd64", "linux/arm/v7"], "taskRef": {"name": "x"},
+        "workspaces": [{"name": "out"}, {"name": "login"}, {"name": "certs"}],
+        "taskRunTemplate": {"serviceAccountName": "pusher-$(context.customRun.name)", "podTemplate": {"securityContext": {"runAsUser": 0}, "env": [{"name": "A", "value": "$(context.customRun.name)"}]}},
+        "index": {"image": "r.example.com/app:v1", "format": "docker", "tags": ["latest"], "insecure": true, "annotations": {"a": "b"},
+            "archives": {"workspace": "out", "path": "$(platform.machine).tar.gz"},
+            "workspaces": [{"name": "dockerconfig", "workspace": "login"}, {"name": "ca", "workspace": "certs"}]},
+    });
+    let spec = json!({"workspaces": [
+        {"name": "out", "persistentVolumeClaim": {"claimName": "c"}},
+        {"name": "login", "secret": {"secretName": "s"}},
+        {"name": "certs", "configMap": {"name": "m"}},
+    ]});
+    let mut case = Case::new(&build, spec);
+    case.settings.index.image_pull_policy = Some("IfNotPresent".into());
+    case.settings.index.compute_resources = Some(json!({"requests": {"cpu": "10m"}}));
+    let child = index_child(&case).unwrap();
+    let step = &child["spec"]["taskSpec"]["steps"][0];
+    assert_eq!(
+        step["args"],
+        json!([
+            "index",
+            "push",
+            "--results-dir=/tekton/results",
+            "--tag=latest",
+            "--annotation=a=b",
+            "--format=docker",
+            "--insecure",
+            "--authfile=/workspace/dockerconfig",
+            "--ca=/workspace/ca",
+            "--",
+            "r.example.com/app:v1",
+            "linux/amd64=archive:/workspace/archives/x86_64.tar.gz",
+            "linux/arm/v7=archive:/workspace/archives/armv7l.tar.gz",
+        ])
+    );
+    assert_eq!(step["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(step["computeResources"], json!({"requests": {"cpu": "10m"}}));
+    assert_eq!(step["securityContext"].get("runAsNonRoot"), None, "its author lets the pod run as root");
+    assert_eq!(child["metadata"]["name"], "app-build");
+    assert_eq!(child["spec"]["serviceAccountName"], "pusher-app-build");
+    assert_eq!(child["spec"]["podTemplate"]["env"], json!([{"name": "A", "value": "app-build"}]));
+
+    let build = json!({"platforms": ["linux/arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1", "format": "oci"},
+        "taskRunTemplate": {"podTemplate": {"nodeSelector": {"pool": "$(platform.key)"}}}});
+    let child = index_child(&Case::new(&build, json!({}))).unwrap();
+    let args = child["spec"]["taskSpec"]["steps"][0]["args"].to_string();
+    assert!(
+        args.contains("linux/arm64=docker://$(linux-arm64-IMAGE_URL)@$(linux-arm64-IMAGE_DIGEST)"),
+        "{args}"
+    );
+    assert!(args.contains("--format=oci"), "{args}");
+    assert_eq!(
+        child["spec"].get("podTemplate"),
+        None,
+        "what differs by platform says nothing of a child without one"
+    );
+}
+
+#[test]
+fn the_index_child_names_what_is_wrong_with_it() {
+    let build =
+        |index: Value| json!({"platforms": ["linux/arm64"], "taskRef": {"name": "x"}, "index": index});
+    let bound = json!({"workspaces": [{"name": "out", "emptyDir": {}}]});
+    let case = Case::new(
+        &build(json!({"image": "r/a:b", "archives": {"workspace": "out", "path": "$(platform.nothing)"}})),
+        bound.clone(),
+    );
+    assert!(
+        index_child(&case)
+            .unwrap_err()
+            .starts_with("spec.index.archives.path: $(platform.nothing) is not known")
+    );
+    let mapping =
+        json!({"image": "r/a:b", "workspaces": [{"name": "ca", "workspace": "out", "subPath": "../x"}]});
+    let case = Case::new(&build(mapping), bound);
+    assert!(index_child(&case).unwrap_err().contains("leads out of the volume"));
+}

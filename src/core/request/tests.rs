@@ -247,3 +247,81 @@ fn the_index_knows_where_images_are() {
 }
 
 const DEFAULT: &str = "$(platform.machine).tar";
+
+#[test]
+fn bounds_and_names_are_checked() {
+    let with = |fields: Value| {
+        let mut build = json!({"platforms": ["linux/amd64"], "taskRef": {"name": "x"}});
+        for (name, value) in fields.as_object().unwrap() {
+            build[name] = value.clone();
+        }
+        build
+    };
+    let platforms: Value = (0..65).map(|number| json!(format!("linux/arm64/v8.{number}"))).collect();
+    let spread: Vec<String> = (0..65).map(|number| format!("linux/arm64/v8.{number}")).collect();
+    let tasks: Value = (0..65).map(|number| json!({"name": format!("t{number}"), "taskSpec": {}})).collect();
+    for (build, says) in [
+        (
+            with(json!({"platforms": platforms})),
+            "InvalidField customSpec.spec.platforms: has 65 items; the most is 64",
+        ),
+        (
+            with(json!({"platforms": ["$(params.all[*])"]})),
+            "InvalidField customSpec.spec.platforms: 65 platforms are listed; the most is 64",
+        ),
+        (
+            json!({"platforms": ["amd64"], "tasks": tasks}),
+            "InvalidField customSpec.spec.tasks: has 65 items; the most is 64",
+        ),
+        (
+            json!({"platforms": ["amd64"], "tasks": [{"name": "a", "taskRef": {"name": "x"}, "taskSpec": {}}]}),
+            "AmbiguousTask customSpec.spec.tasks[0]: taskRef and taskSpec are both set",
+        ),
+        (
+            with(json!({"taskRef": {"name": "x", "kind": "StepAction"}})),
+            "NoTask customSpec.spec.taskRef: kind must be Task",
+        ),
+        (
+            with(json!({"taskRunSpecs": [{"taskName": "build"}]})),
+            "taskRunSpecs[0].taskName: there is no chain of tasks to choose from",
+        ),
+        (
+            json!({"platforms": ["amd64"], "tasks": [{"name": "build", "taskSpec": {}}], "taskRunSpecs": [{"taskName": "biuld"}]}),
+            "taskRunSpecs[0].taskName: no task is called \"biuld\"; did you mean \"build\"?",
+        ),
+        (
+            json!({"platforms": ["amd64"], "tasks": [{"name": "build", "taskSpec": {}}], "taskRunSpecs": [{"taskName": "deploy"}]}),
+            "no task is called \"deploy\"; the tasks are build",
+        ),
+        (
+            with(json!({"taskRunSpecs": [{"taskRef": {}}]})),
+            "NoTask customSpec.spec.taskRunSpecs[0].taskRef: neither name nor resolver",
+        ),
+        (
+            with(json!({"workspaces": [{"name": "w", "optional": true}, {"name": "w", "optional": true}]})),
+            "the workspace \"w\" is declared twice",
+        ),
+        (
+            with(json!({"strategy": {"pendingTimeout": "soon"}})),
+            "InvalidField customSpec.spec.strategy.pendingTimeout: \"soon\"",
+        ),
+        (with(json!({"strategy": {"maxParallel": 1.5}})), "strategy.maxParallel: 1.5 is no whole number"),
+        (
+            with(json!({"strategy": {"maxParallel": -1}})),
+            "strategy.maxParallel: -1 is too small; the least is 0",
+        ),
+        (with(json!({"taskSpec": [], "taskRef": null})), "customSpec.spec.taskSpec: "),
+        (with(json!({"index": {"image": ""}})), "index.image: must not be empty"),
+        (
+            with(json!({"index": {"image": "r/a:b", "format": "zip"}})),
+            "index.format: \"zip\" is not allowed; write one of oci, docker",
+        ),
+        (
+            with(json!({"index": {"image": "r/a:b", "source": "results", "archives": {"workspace": "w"}}})),
+            "source is results; set source to archives",
+        ),
+    ] {
+        let found = problems(&build, json!({"params": [{"name": "all", "value": spread}]}));
+        assert!(found.iter().any(|problem| problem.contains(says)), "{says}: {found:?}");
+    }
+}
