@@ -54,6 +54,7 @@ use super::tekton::{Metadata, ParamValue};
 )]
 #[schemars(
     transform = RecursiveTransform(without_default),
+    extend("required" = ["platforms"]),
     extend("x-kubernetes-validations" = [
         {
             "rule": "(has(self.taskRef) ? 1 : 0) + (has(self.taskSpec) ? 1 : 0) + (has(self.tasks) && self.tasks.size() > 0 ? 1 : 0) == 1",
@@ -72,7 +73,7 @@ pub struct MultiArchBuildSpec {
     /// The platforms to build for, in the order in which results and the image index list them. Each is a string like
     /// "linux/arm64", "linux/arm/v7" or an alias like "aarch64"; or an object with the fields platform, required and runsOn;
     /// or "$(params.NAME[*])", which stands for every item of an array param.
-    #[schemars(required, length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64))]
     pub platforms: Vec<PlatformEntry>,
 
     /// The build task, by name or by resolver, as in a TaskRun.
@@ -139,7 +140,7 @@ pub struct ParamSpec {
     pub enum_: Vec<String>,
 }
 
-/// The types of params.
+/// Its type: string (the default), array, or object.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum ParamType {
@@ -294,7 +295,7 @@ pub struct WhenExpression {
     pub values: Vec<String>,
 }
 
-/// How a [`WhenExpression`] compares.
+/// Whether the input must be one of the values (in) or none of them (notin).
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub enum WhenOperator {
     /// The input is one of the values.
@@ -561,7 +562,7 @@ pub struct Index {
     pub workspaces: Vec<WorkspaceMapping>,
 }
 
-/// Formats of an index.
+/// The format: oci (an OCI image index) or docker (a Docker manifest list). Left out, it is oci, unless every image is Docker's.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum IndexFormat {
@@ -572,7 +573,8 @@ pub enum IndexFormat {
     Docker,
 }
 
-/// Where the images of an index come from.
+/// Where each platform's image is: in the registry, named by the results of its task (results, the default), or in archives
+/// on a workspace (archives).
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum IndexSource {
