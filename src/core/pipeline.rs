@@ -75,9 +75,8 @@ fn custom_run(
         pipeline_run.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default()
     };
     let mut labels = strings("/metadata/labels");
-    if let Some(pipeline) = pipeline {
-        labels.insert("tekton.dev/pipeline".into(), pipeline.into());
-    }
+    // A pipeline that is written out in its run goes by the run's name.
+    labels.insert("tekton.dev/pipeline".into(), pipeline.unwrap_or(run_name).into());
     labels.insert("tekton.dev/pipelineRun".into(), run_name.into());
     labels.insert("tekton.dev/pipelineRunUID".into(), text(pipeline_run, "/metadata/uid").into());
     labels.insert("tekton.dev/pipelineTask".into(), task_name.into());
