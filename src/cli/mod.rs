@@ -11,6 +11,7 @@ mod index;
 mod offline;
 mod plan;
 mod settings;
+mod smoke;
 mod validate;
 
 use std::ffi::OsString;
@@ -32,8 +33,8 @@ enum Command {
     Controller(controller::Arguments),
     Plan(plan::Arguments),
     Validate(validate::Arguments),
-    /// Print the CustomResourceDefinition of MultiArchBuild
-    Crd,
+    Crd(crd::Arguments),
+    Smoke(smoke::Arguments),
     /// Assemble, push and inspect image indexes
     #[command(subcommand)]
     Index(index::Command),
@@ -51,7 +52,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Controller(arguments) => controller::run(arguments),
-        Command::Crd => crd::run(),
+        Command::Crd(arguments) => crd::run(&arguments),
+        Command::Smoke(arguments) => smoke::run(&arguments),
         Command::Plan(arguments) => plan::run(arguments),
         Command::Validate(arguments) => validate::run(arguments),
         Command::Index(command) => index::run(command),
