@@ -26,9 +26,10 @@ build_list() {
     kaniko) echo kaniko amd64 github.com/chainguard-dev/kaniko/cmd/executor ;;
     kaniko-arm64) echo kaniko arm64 github.com/chainguard-dev/kaniko/cmd/executor ;;
     helm) echo helm amd64 helm.sh/helm/v4/cmd/helm ;;
+    helm-unittest) echo helm-unittest amd64 github.com/helm-unittest/helm-unittest/cmd/helm-unittest ;;
+    charttool) echo charttool amd64 archfan.dev/e2e/modules/charttool ;;
     kubeconform) echo kubeconform amd64 github.com/yannh/kubeconform/cmd/kubeconform ;;
     chains) echo chains amd64 archfan.dev/e2e/modules/chains ;;
-    promtool) echo promtool amd64 github.com/prometheus/prometheus/cmd/promtool ;;
     *) die "no build is called '$1'; see build_list in $CLUSTER_DIR/lib/gobuild.sh" ;;
   esac
 }
