@@ -38,15 +38,23 @@ lint-scripts: ## check the shell scripts
 
 # In this order: what is quick and needs nothing comes first, and what everything else stands on before that.
 .PHONY: test
-test: lint test-unit test-cluster test-index test-e2e ## every test there is, on the real cluster
+test: lint test-unit test-chart test-cluster test-index test-e2e ## every test there is, on the real cluster
 
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
 	@.ci/step test-unit "unit and property tests" cargo test --locked --package archfan --lib --bins
 
+.PHONY: test-chart
+test-chart: ## test the charts, config/, the alerts and the dashboards' queries, with no cluster (25 s once helm is built)
+	@tests/chart/run
+
 .PHONY: test-e2e
 test-e2e: ## test archfan on the cluster: the whole path, conformance, policies, waiting, bad input
 	@e2e/run
+
+.PHONY: generate
+generate: ## make again what is made from something else: the definition, config/, the values' schema, tables in documents
+	@.ci/generate
 
 .PHONY: test-cluster
 test-cluster: cluster ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing

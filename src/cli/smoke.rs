@@ -132,7 +132,6 @@ async fn follow(api: &Api<CustomRun>, name: &str, limit: Duration) -> Result<(),
             Some(condition) if condition.status == "False" => {
                 return Err(format!("the run failed: {}: {}", condition.reason, condition.message));
             }
-            Some(_) => {}
             None if begin.elapsed() > TAKEN_UP => {
                 return Err(format!(
                     "nobody has taken up the run within {} s: see whether archfan runs, whether it looks after this namespace, and whether \
@@ -140,7 +139,7 @@ async fn follow(api: &Api<CustomRun>, name: &str, limit: Duration) -> Result<(),
                     TAKEN_UP.as_secs()
                 ));
             }
-            None => {}
+            _ => {}
         }
         if begin.elapsed() > limit {
             return Err(format!("the run has not ended within {} s: {said}", limit.as_secs()));
@@ -155,10 +154,12 @@ fn line(status: &CustomRunStatus) -> String {
     let platforms = extra.platforms.iter().map(|platform| {
         let mut text = format!("{} {}", platform.platform, platform.phase.as_str());
         if !platform.node.is_empty() {
-            text.push_str(&format!(" on {}", platform.node));
+            text.push_str(" on ");
+            text.push_str(&platform.node);
         }
         if !platform.message.is_empty() {
-            text.push_str(&format!(" ({})", platform.message));
+            text.push_str(": ");
+            text.push_str(&platform.message);
         }
         text
     });

@@ -114,6 +114,7 @@ families! {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write as _;
 
     use super::*;
 
@@ -143,5 +144,39 @@ mod tests {
         for buckets in [LONG, SHORT] {
             assert!(buckets.is_sorted() && buckets.len() <= 15);
         }
+    }
+
+    const BEGINS: &str = "<!-- metrics: made from src/obs/families.rs by make generate -->\n";
+    const ENDS: &str = "<!-- end of metrics -->";
+
+    /// The table in `docs/metrics.md`.
+    fn table() -> String {
+        let mut table = "\n| metric | kind | labels | what it says |\n|---|---|---|---|\n".to_owned();
+        for Family { name, kind, labels, help } in ALL {
+            let kind = match kind {
+                Kind::Counter => "counter".to_owned(),
+                Kind::Gauge => "gauge".to_owned(),
+                Kind::Histogram(bounds) => {
+                    format!("histogram, {} s to {} s", bounds[0], bounds[bounds.len() - 1])
+                }
+            };
+            let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let _ = writeln!(table, "| `{name}` | {kind} | {} | {help} |", labels.join(", "));
+        }
+        table + "\n"
+    }
+
+    #[test]
+    fn the_table_in_the_documentation_is_the_generated_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(BEGINS).unwrap();
+        let (_, after) = rest.split_once(ENDS).unwrap();
+        let wanted = format!("{before}{BEGINS}{}{ENDS}{after}", table());
+        if std::env::var_os("ARCHFAN_UPDATE").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap();
+        assert!(there == wanted, "docs/metrics.md is not what the code says: run make generate");
     }
 }

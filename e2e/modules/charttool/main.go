@@ -3,6 +3,8 @@
 //
 //	charttool schema VALUES          the JSON schema of the values, on the standard output
 //	charttool readme VALUES README   the README with its table of values renewed, on the standard output
+//	charttool schemas FOLDER SWAGGER CRD...
+//	                                 a JSON schema for each kind of Kubernetes' and of the definitions, in the folder
 //	charttool objects                YAML on the standard input; one JSON object a line, sorted, on the standard output
 //
 // A value is explained by the comment above it that begins with `# --`. After the value may stand `# @schema KEY:VALUE; …`
@@ -35,8 +37,10 @@ func run(args []string) error {
 			return err
 		}
 		return writeReadme(os.Stdout, values, args[2])
+	case len(args) >= 3 && args[0] == "schemas":
+		return writeSchemas(args[1], args[2], args[3:])
 	case len(args) == 1 && args[0] == "objects":
 		return writeObjects(os.Stdout, os.Stdin)
 	}
-	return fmt.Errorf("usage: charttool schema VALUES | readme VALUES README | objects")
+	return fmt.Errorf("usage: charttool schema VALUES | readme VALUES README | schemas FOLDER SWAGGER CRD... | objects")
 }
