@@ -34,7 +34,7 @@ scrape_config() {
   ca=$(secret_file "$(jq -er '.spec.endpoints[0].tlsConfig.ca.secret.name' <<<"$monitor")" "$(jq -er '.spec.endpoints[0].tlsConfig.ca.secret.key' <<<"$monitor")")
   token=$(secret_file "$(jq -er '.spec.endpoints[0].authorization.credentials.name' <<<"$monitor")" "$(jq -er '.spec.endpoints[0].authorization.credentials.key' <<<"$monitor")")
   jq --arg kubeconfig "$KUBECONFIG" --arg ca "$ca" --arg token "$token" --arg rules "$REPO_DIR/charts/archfan/files/alerts.yaml" '
-    def label: "__meta_kubernetes_service_label_" + gsub("[^a-zA-Z0-9_]"; "_");
+    def meta: "__meta_kubernetes_service_label_" + gsub("[^a-zA-Z0-9_]"; "_");
     .spec as $spec | $spec.endpoints[0] as $endpoint |
     {global: {scrape_interval: "2s", scrape_timeout: "2s", evaluation_interval: "5s"}, rule_files: [$rules], scrape_configs: [{
       job_name: "serviceMonitor/\(.metadata.namespace)/\(.metadata.name)/0",
@@ -43,11 +43,11 @@ scrape_config() {
       tls_config: {server_name: $endpoint.tlsConfig.serverName, ca_file: $ca},
       authorization: {type: $endpoint.authorization.type, credentials_file: $token},
       relabel_configs: (
-        [$spec.selector.matchLabels | to_entries[] | {action: "keep", source_labels: [.key | label], regex: .value}]
+        [$spec.selector.matchLabels | to_entries[] | {action: "keep", source_labels: [.key | meta], regex: .value}]
         + [{action: "keep", source_labels: ["__meta_kubernetes_endpointslice_port_name"], regex: $endpoint.port},
            {source_labels: ["__meta_kubernetes_namespace"], target_label: "namespace"},
            {source_labels: ["__meta_kubernetes_pod_name"], target_label: "pod"},
-           {source_labels: [$spec.jobLabel | label], target_label: "job"}])}]}' <<<"$monitor"
+           {source_labels: [$spec.jobLabel | meta], target_label: "job"}])}]}' <<<"$monitor"
 }
 
 start_prometheus() {
