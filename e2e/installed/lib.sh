@@ -22,6 +22,16 @@ until_true() {
   done
 }
 
+# nobody_else: fails when runs of others are under way in this cluster: they would stand still while archfan is removed.
+nobody_else() {
+  local others
+  others=$(kubectl get customruns -A -o json | jq -r --arg team "$TEAM" '.items[]
+    | select(.metadata.namespace != $team and (.spec | (.customRef // .customSpec) | .apiVersion == "archfan.dev/v1alpha1"))
+    | select(any(.status.conditions[]?; .type == "Succeeded" and .status != "Unknown") | not)
+    | "\(.metadata.namespace)/\(.metadata.name)"' | head -n 5)
+  [[ -z $others ]] || die "archfan is at work for others in this cluster: $others; this test removes and installs it"
+}
+
 # definitions: builds that the test runs refer to. `sleep` does nothing for as long as a param says; `index` names an image that is there
 # already for each platform; `broken` fails and is tried again; `nowhere` waits for a node that the cluster does not have.
 definitions() {

@@ -27,27 +27,34 @@ monitor() {
     --set metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.renderMode=alwaysRender | "$(bin charttool charttool)" objects
 }
 
-# scrape_config: what the Prometheus operator makes of such a monitor.
+# targets MONITOR: the endpoints that the monitor selects, with the labels that the operator gives them. Debian's Prometheus is built without
+# discovery in Kubernetes, so this looks at the same objects in its place.
+targets() {
+  local selector service
+  selector=$(jq -r '.spec.selector.matchLabels | to_entries | map("\(.key)=\(.value)") | join(",")' <<<"$1")
+  service=$(in_ops get services -l "$selector" -o json | jq -ce '.items | if length == 1 then .[0] else error("\(length) Services") end')
+  in_ops get endpointslices -l "kubernetes.io/service-name=$(jq -r .metadata.name <<<"$service")" -o json |
+    jq --argjson monitor "$1" --argjson service "$service" '[.items[] | .metadata.namespace as $namespace
+      | (.ports[] | select(.name == $monitor.spec.endpoints[0].port).port) as $port | .endpoints[]
+      | {targets: ["\(.addresses[0]):\($port)"],
+         labels: {namespace: $namespace, pod: .targetRef.name, service: $service.metadata.name, job: $service.metadata.labels[$monitor.spec.jobLabel]}}]'
+}
+
+# scrape_config: what the Prometheus operator makes of the monitor.
 scrape_config() {
   local monitor ca token
   monitor=$(monitor)
   ca=$(secret_file "$(jq -er '.spec.endpoints[0].tlsConfig.ca.secret.name' <<<"$monitor")" "$(jq -er '.spec.endpoints[0].tlsConfig.ca.secret.key' <<<"$monitor")")
   token=$(secret_file "$(jq -er '.spec.endpoints[0].authorization.credentials.name' <<<"$monitor")" "$(jq -er '.spec.endpoints[0].authorization.credentials.key' <<<"$monitor")")
-  jq --arg kubeconfig "$KUBECONFIG" --arg ca "$ca" --arg token "$token" --arg rules "$REPO_DIR/charts/archfan/files/alerts.yaml" '
-    def meta: "__meta_kubernetes_service_label_" + gsub("[^a-zA-Z0-9_]"; "_");
-    .spec as $spec | $spec.endpoints[0] as $endpoint |
+  targets "$monitor" >"$WORK/targets.json"
+  jq --arg targets "$WORK/targets.json" --arg ca "$ca" --arg token "$token" --arg rules "$REPO_DIR/charts/archfan/files/alerts.yaml" '
+    .spec.endpoints[0] as $endpoint |
     {global: {scrape_interval: "2s", scrape_timeout: "2s", evaluation_interval: "5s"}, rule_files: [$rules], scrape_configs: [{
       job_name: "serviceMonitor/\(.metadata.namespace)/\(.metadata.name)/0",
-      kubernetes_sd_configs: [{role: "endpointslice", kubeconfig_file: $kubeconfig, namespaces: {names: $spec.namespaceSelector.matchNames}}],
+      file_sd_configs: [{files: [$targets]}],
       scheme: $endpoint.scheme, metrics_path: $endpoint.path,
       tls_config: {server_name: $endpoint.tlsConfig.serverName, ca_file: $ca},
-      authorization: {type: $endpoint.authorization.type, credentials_file: $token},
-      relabel_configs: (
-        [$spec.selector.matchLabels | to_entries[] | {action: "keep", source_labels: [.key | meta], regex: .value}]
-        + [{action: "keep", source_labels: ["__meta_kubernetes_endpointslice_port_name"], regex: $endpoint.port},
-           {source_labels: ["__meta_kubernetes_namespace"], target_label: "namespace"},
-           {source_labels: ["__meta_kubernetes_pod_name"], target_label: "pod"},
-           {source_labels: [$spec.jobLabel | meta], target_label: "job"}])}]}' <<<"$monitor"
+      authorization: {type: $endpoint.authorization.type, credentials_file: $token}}]}' <<<"$monitor"
 }
 
 start_prometheus() {
