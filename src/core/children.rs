@@ -16,7 +16,7 @@ use super::problem::{Problem, Reason};
 use super::request::{Override, Request, Target, Task, TaskSource, Workspace};
 use super::settings::Settings;
 use super::variables::{self, Scope, TaskResults};
-use super::{duration, nearest};
+use super::{duration, nearest, workspaces};
 use crate::api::multiarchbuild::{PodTemplate, TaskRef, WorkspaceMapping};
 use crate::api::names::{CUSTOM_RUN_API_VERSION, TEKTON_API_VERSION, annotation, label};
 use crate::api::status::{AcceptedPlan, Inherited};
@@ -194,11 +194,11 @@ impl Family<'_> {
         Ok(TaskRunBody { api_version: TEKTON_API_VERSION, kind: "TaskRun", metadata, spec })
     }
 
-    /// Every build child, as it would be created, with the platform on whose nodes it runs.
+    /// What the workspace planner wants to know of every build child, each as it would be created.
     ///
     /// # Errors
     /// Every problem that creating them would meet.
-    pub fn check(&self) -> Result<Vec<(Platform, TaskRunBody)>, Vec<Problem>> {
+    pub fn check(&self) -> Result<Vec<workspaces::Child>, Vec<Problem>> {
         let request = self.request;
         let mut problems: Vec<Problem> = Vec::new();
         let mut children = Vec::with_capacity(request.targets.len() * request.tasks.len());
@@ -216,7 +216,7 @@ impl Family<'_> {
                     note(&mut problems, scope.list(&expression.values, &path.field("values")));
                 }
                 let child = note(&mut problems, self.build(target, index, &expected[index]));
-                children.extend(child.map(|child| (target.runs_on.clone(), child)));
+                children.extend(child.map(|child| workspaces::Child::new(&target.runs_on, &child)));
             }
         }
         if problems.is_empty() { Ok(children) } else { Err(problems) }

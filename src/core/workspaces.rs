@@ -66,7 +66,31 @@ pub struct Input<'a> {
     /// Tekton's `coschedule`, if it may be read.
     pub coschedule: Option<&'a str>,
     /// One child per platform and task, in that order, as they would be created.
-    pub children: &'a [(Platform, TaskRunBody)],
+    pub children: &'a [Child],
+}
+
+/// What the planner looks at in a child. The child itself need not be kept: those of a large run, with a thousand params each, would
+/// take hundreds of megabytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    name: String,
+    runs_on: Platform,
+    claims: BTreeSet<String>,
+    identity: String,
+}
+
+impl Child {
+    /// Looks at a child that runs on nodes of a platform.
+    pub fn new(runs_on: &Platform, body: &TaskRunBody) -> Self {
+        let claims =
+            body.spec.workspaces.iter().filter_map(|binding| binding.persistent_volume_claim.as_ref());
+        Self {
+            name: body.metadata.name.clone(),
+            runs_on: runs_on.clone(),
+            claims: claims.map(|claim| claim.claim_name.clone()).collect(),
+            identity: identity(body),
+        }
+    }
 }
 
 /// Judges the workspaces of a run.
@@ -128,26 +152,17 @@ pub fn claims_of(run: &crate::api::tekton::CustomRun) -> BTreeSet<String> {
 }
 
 /// The platforms on whose nodes each claim is mounted by builds.
-fn users(children: &[(Platform, TaskRunBody)]) -> BTreeMap<String, Vec<&Platform>> {
+fn users(children: &[Child]) -> BTreeMap<String, Vec<&Platform>> {
     let mut users: BTreeMap<String, Vec<&Platform>> = BTreeMap::new();
-    for (platform, child) in children {
-        for claim in claims(child) {
-            let platforms = users.entry(claim.to_owned()).or_default();
-            if !platforms.contains(&platform) {
-                platforms.push(platform);
+    for child in children {
+        for claim in &child.claims {
+            let platforms = users.entry(claim.clone()).or_default();
+            if !platforms.contains(&&child.runs_on) {
+                platforms.push(&child.runs_on);
             }
         }
     }
     users
-}
-
-fn claims(child: &TaskRunBody) -> BTreeSet<&str> {
-    child
-        .spec
-        .workspaces
-        .iter()
-        .filter_map(|binding| Some(binding.persistent_volume_claim.as_ref()?.claim_name.as_str()))
-        .collect()
 }
 
 /// Whether a claim can serve all its users. `Ok(true)`: if they all stay on one node.
@@ -199,7 +214,7 @@ fn too_many_claims(input: &Input<'_>) -> Vec<Problem> {
     if input.coschedule.is_none_or(|mode| mode != "workspaces") {
         return Vec::new();
     }
-    let many = input.children.iter().map(|(_, child)| claims(child)).find(|claims| claims.len() > 1);
+    let many = input.children.iter().map(|child| &child.claims).find(|claims| claims.len() > 1);
     let Some(many) = many else { return Vec::new() };
     let named: Vec<String> =
         many.iter().map(|claim| format!("{claim:?} (workspace {})", workspace_of(claim, input))).collect();
@@ -321,21 +336,19 @@ fn warnings(input: &Input<'_>) -> Vec<Warning> {
 }
 
 /// Children of one claim that run as different users or groups. On NFS and EFS the second cannot write what the first made.
-fn mixed_owners(children: &[(Platform, TaskRunBody)]) -> Vec<Warning> {
-    let mut first: BTreeMap<&str, (&str, String)> = BTreeMap::new();
+fn mixed_owners(children: &[Child]) -> Vec<Warning> {
+    let mut first: BTreeMap<&str, &Child> = BTreeMap::new();
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut warnings = Vec::new();
-    for (_, child) in children {
-        let identity = identity(child);
-        for claim in claims(child) {
-            let (other, theirs) =
-                first.entry(claim).or_insert_with(|| (child.metadata.name.as_str(), identity.clone()));
-            if *theirs != identity && told.insert(claim) {
+    for child in children {
+        for claim in &child.claims {
+            let other = first.entry(claim).or_insert(child);
+            if other.identity != child.identity && told.insert(claim) {
                 warnings.push(Warning {
                     reason: Reason::MixedOwners.as_str().to_owned(),
                     message: format!(
-                        "{other} ({theirs}) and {} ({identity}) write to the claim {claim:?} as different users or groups: on a network filesystem one may not be able to change what the other made",
-                        child.metadata.name
+                        "{} ({}) and {} ({}) write to the claim {claim:?} as different users or groups: on a network filesystem one may not be able to change what the other made",
+                        other.name, other.identity, child.name, child.identity
                     ),
                 });
             }

@@ -1173,3 +1173,17 @@ fn a_child_that_was_given_up_is_asked_to_end_once() {
     world.settle();
     assert_eq!(world.cancelled, [AMD64]);
 }
+
+#[test]
+fn the_largest_run_is_taken_on_and_creates_the_first_task_of_every_platform() {
+    let platforms: Value = (0..64).map(|number| json!(format!("linux/arm64/v8.{number}"))).collect();
+    let tasks: Value =
+        (0..64).map(|number| json!({"name": format!("t{number}"), "taskRef": {"name": "x"}})).collect();
+    let params: Value = (0..100).map(|number| json!({"name": format!("p{number}"), "value": "x"})).collect();
+    let mut world = World::new(&json!({"platforms": platforms, "tasks": tasks}), json!({"params": params}));
+    world.settle();
+    assert_eq!(world.created.len(), 64);
+    assert_eq!(world.extra().platforms.iter().map(|platform| platform.tasks.len()).sum::<usize>(), 4096);
+    let size = serde_json::to_string(&world.observed.run.status).unwrap().len();
+    assert!(size < 1_000_000, "the status takes {size} bytes, of 1.5 MB that an object may");
+}

@@ -31,7 +31,7 @@ fn judge_with(build: Value, spec: Value, claims: &[(&str, Claim)], coschedule: O
     for target in &request.targets {
         for index in 0..request.tasks.len() {
             let body = family.build(target, index, &request.expected_results(index)).unwrap();
-            children.push((target.runs_on.clone(), body));
+            children.push(Child::new(&target.runs_on, &body));
         }
     }
     let node = |arch: &str, zone: &str| NodeFacts {
