@@ -1,0 +1,78 @@
+//! As much as a run can be: many platforms with long chains, many params, and results up to what an object takes.
+
+use std::time::{Duration, Instant};
+
+use archfan_e2e::Namespace;
+use archfan_e2e::cluster::env;
+use archfan_e2e::objects::{embedded, result, script, succeeded};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn sixty_four_platforms_with_sixty_four_tasks_and_a_thousand_params() {
+    let namespace = Namespace::new("most").await;
+    // No node here is s390x, so that nothing of it runs.
+    let platforms: Value = (0..64)
+        .map(|number| json!({"platform": format!("linux/arm64/v8.{number}"), "runsOn": "linux/s390x"}))
+        .collect();
+    let tasks: Value =
+        (0..64).map(|number| json!({"name": format!("t{number}"), "taskRef": {"name": "nowhere"}})).collect();
+    let mut run = embedded("most", &json!({"platforms": platforms, "tasks": tasks}));
+    run["spec"]["params"] =
+        (0..1000).map(|number| json!({"name": format!("p{number}"), "value": "x".repeat(20)})).collect();
+    let start = Instant::now();
+    namespace.create(&run).await;
+    let children = namespace.children_until("most", 64).await;
+    eprintln!("64 children of 4096 tasks after {:?}", start.elapsed());
+    assert_eq!(children[0]["spec"]["params"].as_array().map(Vec::len), Some(1000));
+    let run = namespace.run("most").await;
+    let entries = run["status"]["extraFields"]["platforms"].as_array().expect("platforms");
+    assert_eq!(entries.len(), 64);
+    assert!(entries.iter().all(|entry| entry["tasks"].as_array().map(Vec::len) == Some(64)));
+    namespace.cancel("most", None).await;
+    assert_eq!(succeeded(&namespace.ended("most").await).1, "CustomRunCancelled");
+
+    let tasks: Value =
+        (0..65).map(|number| json!({"name": format!("t{number}"), "taskRef": {"name": "x"}})).collect();
+    namespace.create(&embedded("more", &json!({"platforms": ["linux/amd64"], "tasks": tasks}))).await;
+    let (_, reason, message) = succeeded(&namespace.ended("more").await);
+    assert_eq!(reason, "InvalidField");
+    assert!(message.contains("65") && message.contains("the most is 64"), "{message}");
+    namespace.done().await;
+}
+
+/// The children find no node, and what they report is written by hand: as large as it is wanted.
+#[tokio::test]
+async fn results_up_to_what_an_object_takes() {
+    let namespace = Namespace::new("results").await;
+    let platforms: Value = (0..16)
+        .map(|number| json!({"platform": format!("linux/arm64/v8.{number}"), "runsOn": "linux/s390x"}))
+        .collect();
+    let build =
+        json!({"platforms": platforms, "taskSpec": script(&env("ARCHFAN_IMAGE_SHELL"), &["text"], "true")});
+    for (run, bytes) in [("large", 20_000), ("too-large", 60_000)] {
+        namespace.create(&embedded(run, &build)).await;
+        for child in namespace.children_until(run, 16).await {
+            let name = archfan_e2e::objects::name(&child);
+            let path = format!("{}/status", namespace.child_path(&name));
+            let status = json!({"status": {
+                "completionTime": "2026-01-01T00:00:00Z",
+                "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                "results": [{"name": "text", "type": "string", "value": "x".repeat(bytes)}],
+            }});
+            namespace.cluster.patch(&path, &status).await;
+        }
+    }
+    // 16 × 20 kB, once by platform and once as an array.
+    let run = namespace.ended_within("large", Duration::from_mins(2)).await;
+    assert_eq!(succeeded(&run).0, "True", "{}", succeeded(&run).2);
+    assert_eq!(result(&run, "linux-arm64-v8.15-text").map(|text| text.len()), Some(20_000));
+    assert_eq!(result(&run, "text").map(|text| text.len()), Some(16 * 20_003 + 1));
+    // 16 × 60 kB twice: more than etcd takes. The run ends with a reason, and nothing is half there.
+    let run = namespace.ended_within("too-large", Duration::from_mins(2)).await;
+    let (status, reason, message) = succeeded(&run);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ResultsTooLarge"), "{message}");
+    assert!(message.contains("have the tasks write less"), "{message}");
+    assert_eq!(run["status"].get("results"), None);
+    assert!(run["status"]["completionTime"].is_string());
+    namespace.done().await;
+}
