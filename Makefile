@@ -38,7 +38,7 @@ lint-scripts: ## check the shell scripts
 
 # In this order: what is quick and needs nothing comes first, and what everything else stands on before that.
 .PHONY: test
-test: lint test-unit test-chart test-cluster test-index test-e2e ## every test there is, on the real cluster
+test: lint test-unit test-chart test-cluster test-index test-install test-e2e ## every test there is, on the real cluster
 
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
@@ -49,7 +49,7 @@ test-chart: ## test the charts, config/, the alerts and the dashboards' queries,
 	@tests/chart/run
 
 .PHONY: test-install
-test-install: cluster ## test the installation: upgrade, rollback, removal, Prometheus, leaders (6 min; nothing else may use archfan meanwhile)
+test-install: cluster ## test the installation: upgrade, rollback, removal, Prometheus, leaders (7 min; nothing else may use archfan meanwhile)
 	@e2e/test-install
 
 .PHONY: test-e2e
