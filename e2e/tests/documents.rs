@@ -80,3 +80,35 @@ async fn the_cluster_admits_all_yaml() {
     assert!(output.status.success() && admitted == count, "{admitted} of {count} are admitted:\n{refused}");
     namespace.done().await;
 }
+
+/// What the READMEs of the examples say of lines is what `examples/before.tsv` and the examples' own files say.
+#[test]
+fn the_examples_count_right() {
+    let before = std::fs::read_to_string(root().join("examples/before.tsv")).expect("examples/before.tsv");
+    let rows: Vec<Vec<&str>> =
+        before.lines().filter(|line| !line.starts_with('#')).map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        let folder = root().join("examples").join(row[0]);
+        let now: usize = std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .map(|path| {
+                let text = std::fs::read_to_string(&path).expect("a YAML file");
+                text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).count()
+            })
+            .sum();
+        let readme = std::fs::read_to_string(folder.join("README.md")).expect("a README");
+        let said = readme
+            .lines()
+            .find(|line| line.starts_with("| lines of YAML"))
+            .unwrap_or_else(|| panic!("the README of {} does not say how many lines", row[0]));
+        let numbers: Vec<&str> = said
+            .split('|')
+            .skip(2)
+            .map(|cell| cell.trim().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default())
+            .collect();
+        assert_eq!(numbers[..2], [row[1], &now.to_string()], "{}: {said}", row[0]);
+    }
+}

@@ -8,8 +8,8 @@ use archfan_e2e::wait::until;
 use archfan_e2e::{Namespace, examples, registry};
 use serde_json::{Value, json};
 
-/// How long one example may take while the others keep the machine busy.
-const LONG: Duration = Duration::from_mins(8);
+/// How long one example may take while others keep two cores and the emulator busy.
+const LONG: Duration = Duration::from_mins(12);
 /// What most of them build for.
 const BOTH: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
@@ -208,7 +208,8 @@ async fn nodejs() {
         &[
             ("git-url", git.into()),
             ("image", image.clone().into()),
-            ("base-image", env("ARCHFAN_IMAGE_NODE").into()),
+            ("base-image", env("ARCHFAN_IMAGE_NODE_BASE").into()),
+            ("node-image", env("ARCHFAN_IMAGE_NODE").into()),
             ("npm-registry", caches["ARCHFAN_NPM_URL"].clone().into()),
             ("builder-image", env("ARCHFAN_IMAGE_BUILDER").into()),
         ],
