@@ -3,6 +3,7 @@
 //! `plan` is idempotent: once its actions are carried out and its status is written, it asks for nothing more until something changes.
 //! It keeps nothing between two calls; all it remembers is in the run's status and in its children.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -109,6 +110,8 @@ struct Work<'a> {
     start: Timestamp,
     platforms: Vec<PlatformStatus>,
     index: Option<TaskStatus>,
+    /// Children at work that the run does not ask for: made before its spec was changed, by a look that could not write it down.
+    strays: Vec<String>,
     actions: Vec<Action>,
     again: Duration,
 }
@@ -133,6 +136,7 @@ impl<'a> Work<'a> {
             start,
             platforms: Vec::new(),
             index: None,
+            strays: Vec::new(),
             actions: Vec::new(),
             again: jittered(RESYNC, observed.run.metadata.uid.as_deref().unwrap_or_default()),
         }
@@ -192,6 +196,7 @@ impl<'a> Work<'a> {
     fn look(&mut self, accepted: &Accepted, family: &Family<'_>, ending: bool) {
         let request = &accepted.request;
         let mut platforms = Vec::with_capacity(request.targets.len());
+        let mut asked = BTreeSet::from([request.context.custom_run.clone()]);
         for target in &request.targets {
             let display = target.platform.to_string();
             let known = self.platforms.iter().find(|platform| platform.platform == display);
@@ -228,10 +233,13 @@ impl<'a> Work<'a> {
                     }
                 }
                 tasks.push(found);
+                asked.insert(name);
             }
             platforms.push(progress::of_platform(request, target, tasks));
         }
         self.platforms = platforms;
+        let at_work = self.observed.children.iter().filter(|(_, child)| !progress::has_ended(child));
+        self.strays = at_work.map(|(name, _)| name).filter(|name| !asked.contains(*name)).cloned().collect();
         let name = request.context.custom_run.clone();
         if self.extra.index.is_some() || self.observed.children.contains_key(&name) {
             self.index =
@@ -330,6 +338,7 @@ impl<'a> Work<'a> {
             .filter_map(|task| self.observed.children.get(&task.task_run))
             .filter(|child| !progress::has_ended(child))
             .count()
+            + self.strays.len()
     }
 
     /// What the next task of a platform comes to: a child to create, or an end without one.
@@ -451,22 +460,24 @@ impl<'a> Work<'a> {
             progress::of_platform(&accepted.request, &accepted.request.targets[number], tasks);
     }
 
-    /// Cancels children whose platform has been given up while they run.
+    /// Cancels children whose platform has been given up while they run, and those that the run does not ask for any more.
     fn stop_failed(&mut self) {
         let failed = self
             .platforms
             .iter()
             .flat_map(|platform| &platform.tasks)
             .filter(|task| matches!(task.phase, Phase::Failed | Phase::Cancelled));
+        let unwanted = "its run does not ask for it any more".to_owned();
         let running: Vec<(String, String)> = failed
-            .filter(|task| {
-                self.observed.children.get(&task.task_run).is_some_and(|child| {
+            .map(|task| (task.task_run.clone(), task.message.clone()))
+            .chain(self.strays.iter().map(|name| (name.clone(), unwanted.clone())))
+            .filter(|(name, _)| {
+                self.observed.children.get(name).is_some_and(|child| {
                     !progress::has_ended(child)
                         && !cancel::is_asked(child)
                         && child.metadata.deletion_timestamp.is_none()
                 })
             })
-            .map(|task| (task.task_run.clone(), task.message.clone()))
             .collect();
         for (name, message) in running {
             self.actions.push(Action::CancelTaskRun { name, message: cancel::message(&message) });

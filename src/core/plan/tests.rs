@@ -622,6 +622,24 @@ fn a_child_that_was_given_up_keeps_its_place_until_it_has_ended() {
 }
 
 #[test]
+fn children_that_the_run_does_not_ask_for_are_stopped_and_waited_for() {
+    let mut world = World::new(&two(), json!({}));
+    world.settle();
+    // The spec was changed before the first status was written.
+    let run = Arc::make_mut(&mut world.observed.run);
+    run.status = None;
+    run.spec.custom_spec.as_mut().unwrap().spec["platforms"] = json!(["linux/amd64"]);
+    world.settle();
+    assert_eq!(world.cancelled, [ARM64]);
+    world.succeed(AMD64, image('a'));
+    world.settle();
+    assert_eq!(world.verdict(), outcome("Unknown", "Running"), "a child is still at work");
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.verdict(), outcome("True", "Succeeded"));
+}
+
+#[test]
 fn an_index_that_ended_before_its_run_could_not_be_read_any_more_is_told() {
     let mut world = World::new(&with(two(), json!({"index": {"image": "r/app:v1"}})), json!({}));
     world.settle();
