@@ -37,8 +37,15 @@ pub async fn gather<A: Api>(
     let mut children = cache.children_of(run.metadata.uid.as_deref().unwrap_or_default());
     let (facts, fresh) = join(facts(api, &namespace, needs), look_again(api, &namespace, &children)).await;
     let mut facts = facts?;
-    for child in fresh? {
-        children.insert(child.metadata.name.clone().unwrap_or_default(), Arc::new(child));
+    for (name, child) in fresh? {
+        let old = children.remove(&name).and_then(|old| old.metadata.uid.clone());
+        match child.filter(|child| child.metadata.uid == old) {
+            Some(child) => {
+                children.insert(name, Arc::new(child));
+            }
+            // What was believed of it must not outlive it.
+            None => cache.child_gone(&Key::new(&namespace, &name), old.as_deref()),
+        }
     }
     facts.reusable = reusable(cache, &run, &namespace, &extra, &facts);
     let mut pods = BTreeMap::new();
@@ -117,20 +124,20 @@ pub async fn claims<A: Api>(
     Ok(try_join_all(reads).await?.into_iter().collect())
 }
 
-/// Reads children anew whose cached state is not to be believed.
+/// Reads children anew whose cached state is not to be believed; `None` for one that is gone.
 async fn look_again<A: Api>(
     api: &A,
     namespace: &str,
     children: &BTreeMap<String, Arc<TaskRun>>,
-) -> ApiResult<Vec<TaskRun>> {
+) -> ApiResult<Vec<(String, Option<TaskRun>)>> {
     let doubtful = children.iter().filter(|(_, child)| progress::needs_fresh_look(child));
     let keys: Vec<Key> = doubtful.map(|(name, _)| Key::new(namespace, name)).collect();
     let reads = join_all(keys.iter().map(|key| api.get_task_run(key))).await;
     let mut fresh = Vec::with_capacity(reads.len());
     for read in reads {
-        fresh.extend(read?);
+        fresh.push(read?);
     }
-    Ok(fresh)
+    Ok(keys.into_iter().map(|key| key.name).zip(fresh).collect())
 }
 
 /// Earlier children that bear the digest of the run's reuse text, if it has one.

@@ -103,12 +103,17 @@ async fn current<A: Api>(context: &Context<A>, key: &Key) -> Result<Option<Arc<C
     if !context.cache.is_doubted(key) {
         return Ok(Some(cached));
     }
+    let another = || ApiError::Conflict(format!("the CustomRun {key} is another by now"));
     let Some(fresh) = context.api.get_run(key).await? else { return Ok(None) };
     if fresh.metadata.uid != cached.metadata.uid {
-        return Err(ApiError::Conflict(format!("the CustomRun {key} is another by now")));
+        return Err(another());
     }
     context.cache.run_read(fresh);
-    Ok(context.cache.run(key))
+    let now = context.cache.run(key);
+    if now.as_ref().is_some_and(|now| now.metadata.uid != cached.metadata.uid) {
+        return Err(another());
+    }
+    Ok(now)
 }
 
 /// What speaks against it that a run is reported to have ended: an action whose outcome is not known, or a child that has turned up.
