@@ -4,6 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 CLUSTER := e2e/cluster
+SIM = $${CARGO_TARGET_DIR:-target}/sim/archfan-sim
 
 .PHONY: help
 help: ## this list
@@ -43,6 +44,25 @@ test: lint test-unit test-chart test-cluster test-index test-install test-e2e ##
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
 	@.ci/step test-unit "unit and property tests" cargo test --locked --package archfan --lib --bins
+
+.PHONY: test-sim
+test-sim: ## play 50,000 schedules of the controller against the model of its cluster (docs/simulator.md; 1 min after a build)
+	@.ci/step sim-build "the simulator" cargo build --locked --profile sim --package archfan-sim
+	@.ci/step test-sim "50,000 schedules of the simulator" $(SIM) run --schedules 50000
+
+.PHONY: sim
+sim: ## play 1,000,000 schedules, and show what they met (15 min on two cores)
+	@cargo build --locked --profile sim --package archfan-sim
+	@$(SIM) run --schedules 1000000 --table
+
+.PHONY: sim-faults
+sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (5 min on two cores)
+	@cargo build --locked --profile sim --package archfan-sim
+	@$(SIM) faults
+
+.PHONY: test-model
+test-model: ## hold the simulator's model against the cluster: 147 scenarios played on both (2 min once the cluster is up)
+	@e2e/run --test model -- --ignored
 
 .PHONY: test-chart
 test-chart: ## test the charts, config/, the alerts and the dashboards' queries, with no cluster (25 s once helm is built)

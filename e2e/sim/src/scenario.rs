@@ -26,9 +26,30 @@ pub struct PlatformPlan {
 }
 
 const PLATFORMS: [PlatformPlan; 4] = [
-    PlatformPlan { name: "linux/amd64", key: "linux-amd64", arch: "amd64", written: "linux/amd64", required: true, runs_on: None },
-    PlatformPlan { name: "linux/arm64", key: "linux-arm64", arch: "arm64", written: "aarch64", required: true, runs_on: None },
-    PlatformPlan { name: "linux/s390x", key: "linux-s390x", arch: "s390x", written: "linux/s390x", required: true, runs_on: None },
+    PlatformPlan {
+        name: "linux/amd64",
+        key: "linux-amd64",
+        arch: "amd64",
+        written: "linux/amd64",
+        required: true,
+        runs_on: None,
+    },
+    PlatformPlan {
+        name: "linux/arm64",
+        key: "linux-arm64",
+        arch: "arm64",
+        written: "aarch64",
+        required: true,
+        runs_on: None,
+    },
+    PlatformPlan {
+        name: "linux/s390x",
+        key: "linux-s390x",
+        arch: "s390x",
+        written: "linux/s390x",
+        required: true,
+        runs_on: None,
+    },
     PlatformPlan {
         name: "linux/arm/v7",
         key: "linux-arm-v7",
@@ -87,6 +108,22 @@ pub enum Broken {
     Variable,
     /// A selector for another architecture.
     Selector,
+    /// A platform twice.
+    Twice,
+    /// A list of no platforms.
+    NoPlatforms,
+    /// No task.
+    NoTask,
+    /// One task, and a chain besides.
+    TwoTasks,
+    /// A param that has no value.
+    Param,
+    /// A workspace that is not bound.
+    Unbound,
+    /// A workspace that is bound and not declared.
+    Undeclared,
+    /// A value that a field cannot have.
+    Value,
     /// A negative number of retries.
     Retries,
     /// No spec at all.
@@ -149,6 +186,14 @@ impl Build {
                 Broken::Variable,
                 Broken::Selector,
                 Broken::Retries,
+                Broken::Twice,
+                Broken::NoPlatforms,
+                Broken::NoTask,
+                Broken::TwoTasks,
+                Broken::Param,
+                Broken::Unbound,
+                Broken::Undeclared,
+                Broken::Value,
                 Broken::Empty,
                 Broken::Reference,
             ])
@@ -170,16 +215,19 @@ impl Build {
         });
         Self {
             platforms: platforms(tape, focus),
-            tasks: if chained { chain(tape) } else { vec![TaskPlan { name: "build", only_on: None, takes: false }] },
+            tasks: if chained {
+                chain(tape)
+            } else {
+                vec![TaskPlan { name: "build", only_on: None, takes: false }]
+            },
             chained,
             fail_fast: !tape.permille(300),
-            max_parallel: match tape.permille(focus.rate(Focus::Parallel, 150, 900)) {
-                true => 1 + tape.index(2),
-                false => 0,
+            max_parallel: if tape.permille(focus.rate(Focus::Parallel, 150, 900)) {
+                1 + tape.index(2)
+            } else {
+                0
             },
-            pending_timeout: tape
-                .permille(focus.rate(Focus::Nodes, 100, 600))
-                .then(|| tape.one(&[120, 15])),
+            pending_timeout: tape.permille(focus.rate(Focus::Nodes, 100, 600)).then(|| tape.one(&[120, 15])),
             ttl: tape.permille(focus.rate(Focus::Cleanup, 80, 900)).then(|| tape.one(&[60, 0, 3600])),
             reuse: tape.permille(focus.rate(Focus::Reuse, 20, 950)),
             index,
@@ -202,7 +250,8 @@ impl Build {
             "params": [{"name": "image", "default": "registry.example/app:v1"}],
         });
         if self.chained {
-            spec["tasks"] = self.tasks.iter().enumerate().map(|(index, task)| self.task(index, task)).collect();
+            spec["tasks"] =
+                self.tasks.iter().enumerate().map(|(index, task)| self.task(index, task)).collect();
         } else {
             spec["taskRef"] = json!({"name": "buildah"});
         }
@@ -240,8 +289,29 @@ impl Build {
             spec["workspaces"] = json!([{"name": "source"}]);
         }
         match self.broken {
+            Some(Broken::Twice) => {
+                if let Some(list) = spec["platforms"].as_array_mut() {
+                    list.extend(list.first().cloned());
+                }
+            }
+            Some(Broken::NoPlatforms) => spec["platforms"] = json!([]),
+            Some(Broken::NoTask) => {
+                spec["taskRef"] = Value::Null;
+                spec["tasks"] = Value::Null;
+            }
+            Some(Broken::TwoTasks) => {
+                spec["taskRef"] = json!({"name": "buildah"});
+                spec["tasks"] = json!([{"name": "a", "taskRef": {"name": "a"}}]);
+            }
+            Some(Broken::Param) => {
+                spec["params"] = json!([{"name": "image", "default": "x"}, {"name": "nowhere"}]);
+            }
+            Some(Broken::Unbound) => spec["workspaces"] = json!([{"name": "source"}, {"name": "nowhere"}]),
+            Some(Broken::Value) => spec["strategy"] = json!({"maxParallel": -1}),
             Some(Broken::Field) => spec["platfrom"] = "x".into(),
-            Some(Broken::Variable) => spec["taskRunTemplate"] = json!({"serviceAccountName": "$(params.nobody)"}),
+            Some(Broken::Variable) => {
+                spec["taskRunTemplate"] = json!({"serviceAccountName": "$(params.nobody)"});
+            }
             Some(Broken::Selector) => {
                 spec["taskRunTemplate"] =
                     json!({"podTemplate": {"nodeSelector": {"kubernetes.io/arch": "riscv64"}}});
@@ -290,14 +360,14 @@ impl PlatformPlan {
 fn platforms(tape: &mut Tape, focus: Focus) -> Vec<PlatformPlan> {
     let count = match focus {
         Focus::Parallel => 2 + tape.index(3),
-        _ => 1 + tape.weighted([1, 12, 2, 1].into_iter()),
+        _ => 1 + tape.weighted(&[((), 1), ((), 12), ((), 2), ((), 1)]),
     };
     let mut left: Vec<PlatformPlan> = PLATFORMS.to_vec();
     let optional = tape.permille(focus.rate(Focus::Optional, 150, 900));
     (0..count)
         .map(|_| {
             // The first two are the usual ones.
-            let index = tape.weighted([6, 3, 1, 1].into_iter().take(left.len()).collect::<Vec<u32>>().into_iter());
+            let index = tape.weighted(&[((), 6), ((), 3), ((), 1), ((), 1)][..left.len()]);
             let mut platform = left.remove(index);
             platform.required = !(optional && tape.permille(600));
             platform
@@ -323,18 +393,17 @@ impl RunPlan {
             Some(like) => like.clone(),
             None => Build::draw(tape, focus),
         };
-        let by_ref = build.broken == Some(Broken::Reference) || tape.permille(focus.rate(Focus::ByRef, 120, 950));
+        let by_ref =
+            build.broken == Some(Broken::Reference) || tape.permille(focus.rate(Focus::ByRef, 120, 950));
         let pipeline = !tape.permille(250);
         Self {
             name: format!("run{number}-image"),
             by_ref,
-            retries: match tape.permille(focus.rate(Focus::Retries, 120, 900)) {
-                true => 1 + tape.below(2),
-                false => 0,
-            },
-            timeout: match tape.permille(focus.rate(Focus::Time, 150, 900)) {
-                true => Some(tape.one(&[600, 20, 3, 0])),
-                false => None,
+            retries: if tape.permille(focus.rate(Focus::Retries, 120, 900)) { 1 + tape.below(2) } else { 0 },
+            timeout: if tape.permille(focus.rate(Focus::Time, 150, 900)) {
+                Some(tape.one(&[600, 20, 3, 0]))
+            } else {
+                None
             },
             pipeline: pipeline.then(|| format!("run{number}")),
             build,

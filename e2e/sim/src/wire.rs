@@ -22,14 +22,16 @@ pub enum Ask {
     CreateTaskRun(Arc<TaskRunBody>),
     /// Read a TaskRun.
     GetTaskRun(String),
-    /// Cancel a TaskRun, with a message.
-    CancelTaskRun(String, String),
+    /// Cancel the TaskRun of this name and uid, with a message.
+    CancelTaskRun(String, String, String),
     /// Remove the TaskRun of this name and uid.
     DeleteTaskRun(String, String),
     /// Make a claim.
     CreateClaim(Arc<ClaimBody>),
     /// Read a claim.
     GetClaim(String),
+    /// Read a CustomRun.
+    GetRun(String),
     /// Read a `MultiArchBuild`.
     GetDefinition(String),
     /// Read a PipelineRun.
@@ -52,6 +54,7 @@ impl Ask {
             Self::DeleteTaskRun(..) => "delete TaskRun",
             Self::CreateClaim(_) => "create claim",
             Self::GetClaim(_) => "get claim",
+            Self::GetRun(_) => "get CustomRun",
             Self::GetDefinition(_) => "get MultiArchBuild",
             Self::GetPipelineRun(_) => "get PipelineRun",
             Self::TektonConfig => "read Tekton's configuration",
@@ -78,12 +81,15 @@ impl Ask {
             Self::CreateTaskRun(body) => &body.metadata.name,
             Self::CreateClaim(body) => &body.metadata.name,
             Self::GetTaskRun(name)
-            | Self::CancelTaskRun(name, _)
+            | Self::CancelTaskRun(name, ..)
             | Self::DeleteTaskRun(name, _)
             | Self::GetClaim(name)
+            | Self::GetRun(name)
             | Self::GetDefinition(name)
             | Self::GetPipelineRun(name) => name,
-            Self::WriteStatus(run, _) | Self::Tell(run, _) => run.metadata.name.as_deref().unwrap_or_default(),
+            Self::WriteStatus(run, _) | Self::Tell(run, _) => {
+                run.metadata.name.as_deref().unwrap_or_default()
+            }
             Self::TektonConfig => "",
         }
     }
@@ -96,6 +102,8 @@ pub enum Reply {
     TaskRun(Option<Arc<TaskRun>>),
     /// A CustomRun.
     Run(Arc<CustomRun>),
+    /// A CustomRun, or `None` where one may be missing.
+    MaybeRun(Option<Arc<CustomRun>>),
     /// That it is done.
     Done,
     /// A claim.
@@ -103,7 +111,7 @@ pub enum Reply {
     /// A build.
     Definition(Definition),
     /// A PipelineRun.
-    PipelineRun(Option<PipelineRun>),
+    PipelineRun(Option<Box<PipelineRun>>),
     /// Tekton's configuration.
     Tekton(TektonConfig),
 }
@@ -142,6 +150,26 @@ pub struct Call {
     waker: Option<Waker>,
 }
 
+impl Call {
+    /// A call that was given up and is still on its way.
+    pub fn left_behind(call: &Self) -> Self {
+        Self {
+            // Never the number of a call that is waited for.
+            id: call.id | LEFT_BEHIND,
+            replica: call.replica,
+            reconcile: call.reconcile,
+            ask: call.ask.clone(),
+            progress: Progress::Asked,
+            abandoned: true,
+            arrived: false,
+            waker: None,
+        }
+    }
+}
+
+/// Marks the number of a call that was given up.
+const LEFT_BEHIND: u64 = 1 << 40;
+
 /// All calls under way.
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -165,9 +193,10 @@ impl Wire {
 
     /// Forgets calls that nobody waits for and that can do nothing more.
     pub fn tidy(&mut self) {
-        self.calls.retain(|call| {
-            !matches!(call.progress, Progress::Read)
-                && !(call.abandoned && matches!(call.progress, Progress::Answered(_)))
+        self.calls.retain(|call| match call.progress {
+            Progress::Asked => true,
+            Progress::Answered(_) => !call.abandoned,
+            Progress::Read => false,
         });
     }
 }
@@ -239,7 +268,9 @@ impl Future for Waiting {
             }
             State::Made(id) => {
                 let id = *id;
-                let Some(call) = wire.calls.iter_mut().find(|call| call.id == id) else { return Poll::Pending };
+                let Some(call) = wire.calls.iter_mut().find(|call| call.id == id) else {
+                    return Poll::Pending;
+                };
                 if !call.arrived {
                     call.waker = Some(context.waker().clone());
                     return Poll::Pending;
@@ -286,8 +317,8 @@ impl Api for SimApi {
         }
     }
 
-    async fn cancel_task_run(&self, key: &Key, message: &str) -> ApiResult<TaskRun> {
-        match self.ask(Ask::CancelTaskRun(key.name.clone(), message.to_owned())).await? {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+        match self.ask(Ask::CancelTaskRun(key.name.clone(), uid.to_owned(), message.to_owned())).await? {
             Reply::TaskRun(Some(task_run)) => Ok((*task_run).clone()),
             other => mixed_up(&other),
         }
@@ -314,6 +345,13 @@ impl Api for SimApi {
         }
     }
 
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+        match self.ask(Ask::GetRun(key.name.clone())).await? {
+            Reply::MaybeRun(run) => Ok(run.map(|run| (*run).clone())),
+            other => mixed_up(&other),
+        }
+    }
+
     async fn get_definition(&self, key: &Key) -> ApiResult<Definition> {
         match self.ask(Ask::GetDefinition(key.name.clone())).await? {
             Reply::Definition(definition) => Ok(definition),
@@ -323,7 +361,7 @@ impl Api for SimApi {
 
     async fn get_pipeline_run(&self, key: &Key) -> ApiResult<Option<PipelineRun>> {
         match self.ask(Ask::GetPipelineRun(key.name.clone())).await? {
-            Reply::PipelineRun(found) => Ok(found),
+            Reply::PipelineRun(found) => Ok(found.map(|found| *found)),
             other => mixed_up(&other),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use archfan::api::tekton::{CustomRun, TaskRun};
+use archfan::api::tekton::TaskRun;
 use archfan::shell::api::{ApiError, ApiResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -91,7 +91,7 @@ impl Server {
         let Some(there) = self.task_runs.get(name).cloned() else {
             return Err(ApiError::NotFound(format!("taskruns.tekton.dev {name:?} not found")));
         };
-        if uid.is_some_and(|uid| uid != uid_of(&*there)) {
+        if uid.is_some_and(|uid| !uid.is_empty() && uid != uid_of(&*there)) {
             return Err(ApiError::Conflict(format!(
                 "Operation cannot be fulfilled on taskruns.tekton.dev {name:?}: Precondition failed: UID in precondition: {}, UID in object meta: {}",
                 uid.unwrap_or_default(),
@@ -167,16 +167,18 @@ impl Server {
         for pod in dependents(self.pods.snapshot(), &dangling) {
             self.remove_pod(pod.metadata.name.as_deref().unwrap_or_default());
         }
-        self.claims.retain(|_, claim| claim.owners.is_empty() || claim.owners.iter().any(|uid| !dead.contains(uid)));
+        self.claims
+            .retain(|_, claim| claim.owners.is_empty() || claim.owners.iter().any(|uid| !dead.contains(uid)));
     }
 
     /// What the collector makes of an object of which an owner is gone: it goes too, unless another owner is there.
     fn judge(&self, meta: &ObjectMeta, dangling: &dyn Fn(&OwnerReference) -> bool) -> Judgement {
         let owners: Vec<OwnerReference> =
             meta.owner_references.iter().flatten().filter(|owner| !dangling(owner)).cloned().collect();
-        match owners.iter().any(|owner| self.is_alive(owner)) {
-            true => Judgement::Keep(Some(owners)),
-            false => Judgement::Delete,
+        if owners.iter().any(|owner| self.is_alive(owner)) {
+            Judgement::Keep(Some(owners))
+        } else {
+            Judgement::Delete
         }
     }
 
@@ -216,11 +218,9 @@ enum Judgement {
     Keep(Option<Vec<OwnerReference>>),
 }
 
-fn dependents<T: Object>(all: Vec<Arc<T>>, of: &dyn Fn(&OwnerReference) -> bool) -> impl Iterator<Item = Arc<T>> {
+fn dependents<T: Object>(
+    all: Vec<Arc<T>>,
+    of: &dyn Fn(&OwnerReference) -> bool,
+) -> impl Iterator<Item = Arc<T>> {
     all.into_iter().filter(move |object| object.meta().owner_references.iter().flatten().any(of))
-}
-
-/// Whether a run is being deleted.
-pub fn is_going(run: &CustomRun) -> bool {
-    run.metadata.deletion_timestamp.is_some()
 }

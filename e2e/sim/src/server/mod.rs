@@ -18,7 +18,7 @@ mod garbage;
 mod verbs;
 
 pub use garbage::{Deletion, Garbage};
-pub use verbs::Refuse;
+pub use verbs::{Refuse, metadata};
 
 /// The one namespace of the model.
 pub const NAMESPACE: &str = "ns";

@@ -37,7 +37,9 @@ impl Refuse {
             Self::Webhook => ApiError::Forbidden(format!(
                 "admission webhook \"policy.example.com\" denied the request: {name} has no owner label"
             )),
-            Self::Invalid => ApiError::Invalid(format!("TaskRun.tekton.dev {name:?} is invalid: spec.x: Forbidden")),
+            Self::Invalid => {
+                ApiError::Invalid(format!("TaskRun.tekton.dev {name:?} is invalid: spec.x: Forbidden"))
+            }
             Self::Forbidden => ApiError::Forbidden(format!(
                 "taskruns.tekton.dev {name:?} is forbidden: unable to create new content in namespace ns because it is being terminated"
             )),
@@ -76,11 +78,23 @@ impl Server {
         self.task_runs.get(name).cloned()
     }
 
-    /// `PATCH taskruns/NAME` with `spec.status: TaskRunCancelled`, which Tekton's webhook refuses once the TaskRun has ended.
-    pub fn cancel_task_run(&mut self, name: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
+    /// `PATCH taskruns/NAME` with `spec.status: TaskRunCancelled`, which Tekton's webhook refuses once the TaskRun has ended; for the
+    /// one with this uid if one is given.
+    pub fn cancel_task_run(
+        &mut self,
+        name: &str,
+        uid: Option<&str>,
+        message: &str,
+    ) -> ApiResult<Arc<TaskRun>> {
         let before = self.task_runs.get(name).ok_or_else(|| not_found("taskruns.tekton.dev", name))?;
+        if let Some(uid) = uid.filter(|uid| !uid.is_empty() && *uid != uid_of(&**before)) {
+            return Err(ApiError::Invalid(format!(
+                "TaskRun.tekton.dev {name:?} is invalid: metadata.uid: Invalid value: {uid:?}: field is immutable"
+            )));
+        }
         let asked = |spec: &TaskRunSpec| {
-            spec.status.as_deref() == Some("TaskRunCancelled") && spec.status_message.as_deref() == Some(message)
+            spec.status.as_deref() == Some("TaskRunCancelled")
+                && spec.status_message.as_deref() == Some(message)
         };
         if has_ended(before) && !asked(&before.spec) {
             return Err(ApiError::Invalid(
@@ -98,7 +112,11 @@ impl Server {
     pub fn write_status(&mut self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<Arc<CustomRun>> {
         let name = run.metadata.name.as_deref().unwrap_or_default();
         let there = self.runs.get(name).ok_or_else(|| not_found("customruns.tekton.dev", name))?;
-        if there.metadata.resource_version != run.metadata.resource_version || uid_of(&**there) != uid_of(run) {
+        // Who names no version writes over any.
+        let named = run.metadata.resource_version.is_some();
+        let other = named && there.metadata.resource_version != run.metadata.resource_version;
+        // The uid is not looked at: where an object has a part for its status, a write of that part keeps the metadata that is there.
+        if other {
             return Err(conflict(
                 "customruns.tekton.dev",
                 name,
@@ -112,13 +130,13 @@ impl Server {
     /// `POST persistentvolumeclaims`. One that is there and has the same owner is no error.
     pub fn create_claim(&mut self, body: &ClaimBody, facts: ClaimFacts) -> ApiResult<()> {
         let name = &body.metadata.name;
-        let owners: Vec<String> = body.metadata.owner_references.iter().map(|owner| owner.uid.clone()).collect();
+        let owners: Vec<String> =
+            body.metadata.owner_references.iter().map(|owner| owner.uid.clone()).collect();
         if let Some(there) = self.claims.get(name) {
-            return match there.owners.iter().any(|owner| owners.contains(owner)) {
-                true => Ok(()),
-                false => {
-                    Err(ApiError::AlreadyExists(format!("persistentvolumeclaims {name:?} already exists")))
-                }
+            return if there.owners.iter().any(|owner| owners.contains(owner)) {
+                Ok(())
+            } else {
+                Err(ApiError::AlreadyExists(format!("persistentvolumeclaims {name:?} already exists")))
             };
         }
         for owner in &metadata(&body.metadata).owner_references.unwrap_or_default() {
@@ -136,7 +154,8 @@ impl Server {
     }
 }
 
-fn metadata(body: &BodyMetadata) -> ObjectMeta {
+/// What the server stores of the metadata of an object that is created.
+pub fn metadata(body: &BodyMetadata) -> ObjectMeta {
     ObjectMeta {
         name: Some(body.name.clone()),
         labels: Some(body.labels.clone()),
