@@ -3,8 +3,6 @@
 use std::io::{self, BufRead, Read, Write as _};
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::index::digest::{Digest, Hasher};
 use crate::index::media::Compression;
@@ -13,90 +11,43 @@ use crate::index::media::Compression;
 const WINDOW: u64 = 8 << 20;
 
 /// A reader of what `source` unpacks to.
-pub(super) fn reader<'a>(source: impl BufRead + 'a, compression: Compression) -> Box<dyn Read + 'a> {
-    match compression {
+///
+/// # Errors
+/// The memory that zstd needs cannot be had.
+pub(super) fn reader<'a>(
+    source: impl BufRead + 'a,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match compression {
         Compression::None => Box::new(source),
         Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
-        Compression::Zstd => Box::new(Zstd::new(source)),
-    }
+        Compression::Zstd => Box::new(Zstd::new(source)?),
+    })
 }
 
 /// Frames of zstd, one after another. Those that may be skipped are.
-struct Zstd<R> {
-    source: R,
-    decoder: FrameDecoder,
-    inside: bool,
-}
+struct Zstd<'a, R: BufRead>(zstd::Decoder<'a, R>);
 
-impl<R: BufRead> Zstd<R> {
-    fn new(source: R) -> Self {
-        let mut decoder = FrameDecoder::new();
-        decoder.set_max_window_size(WINDOW);
-        Self { source, decoder, inside: false }
-    }
-
-    /// Starts the next frame; `false` at the end.
-    fn start(&mut self) -> io::Result<bool> {
-        loop {
-            if self.source.fill_buf()?.is_empty() {
-                return Ok(false);
-            }
-            match self.decoder.reset(&mut self.source) {
-                Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                    length,
-                    ..
-                })) => {
-                    let length = u64::from(length);
-                    let skipped = io::copy(&mut (&mut self.source).take(length), &mut io::sink())?;
-                    if skipped < length {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(FrameDecoderError::WindowSizeTooBig { requested, .. }) => {
-                    return Err(io::Error::other(format!(
-                        "it was compressed with a window of {requested} bytes, which unpacking would need as memory; more than \
-                         {WINDOW} are not taken: compress it without --ultra and --long"
-                    )));
-                }
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-            }
-        }
-    }
-
-    /// Checks the frame's own sum, where it has one.
-    fn end(&self) -> io::Result<()> {
-        match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
-            (Some(said), Some(found)) if said != found => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "a checksum of zstd does not fit"))
-            }
-            _ => Ok(()),
-        }
+impl<R: BufRead> Zstd<'_, R> {
+    fn new(source: R) -> io::Result<Self> {
+        let mut decoder = zstd::Decoder::with_buffer(source)?;
+        decoder.window_log_max(WINDOW.ilog2())?;
+        Ok(Self(decoder))
     }
 }
 
-impl<R: BufRead> Read for Zstd<R> {
+impl<R: BufRead> Read for Zstd<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if !self.inside {
-                if !self.start()? {
-                    return Ok(0);
-                }
-                self.inside = true;
+        self.0.read(buffer).map_err(|error| {
+            // The library has no kind for this, only these words (`ZSTD_error_frameParameter_windowTooLarge`).
+            if error.to_string().contains("requires too much memory") {
+                return io::Error::other(format!(
+                    "it was compressed with a larger window than the {WINDOW} bytes that are taken, since unpacking needs as much \
+                     memory: compress it without --ultra and --long"
+                ));
             }
-            while self.decoder.can_collect() < buffer.len() && !self.decoder.is_finished() {
-                let more = buffer.len() - self.decoder.can_collect();
-                self.decoder
-                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBytes(more))
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            }
-            let length = self.decoder.read(buffer)?;
-            if length > 0 || buffer.is_empty() {
-                return Ok(length);
-            }
-            self.end()?;
-            self.inside = false;
-        }
+            error
+        })
     }
 }
 
@@ -165,12 +116,12 @@ mod tests {
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
-        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+        zstd::encode_all(bytes, 1).unwrap()
     }
 
     fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut whole = Vec::new();
-        reader(bytes, Compression::of(bytes)).read_to_end(&mut whole)?;
+        reader(bytes, Compression::of(bytes))?.read_to_end(&mut whole)?;
         Ok(whole)
     }
 

@@ -22,7 +22,7 @@ use crate::index::registry::{Check, Payload};
 const KEPT_EACH: u64 = 4 << 20;
 const KEPT_ALL: u64 = 8 << 20;
 
-/// Unpacking zstd needs its window as memory, twice over while it grows: one archive at a time, or several would need that of all.
+/// Unpacking zstd needs its window as memory: one archive at a time, or several would need that of all.
 static ZSTD: Mutex<()> = Mutex::new(());
 
 /// A compressed tar file.
@@ -99,7 +99,8 @@ impl Packed {
 
     fn reader(&self) -> std::result::Result<Box<dyn Read>, String> {
         let file = File::open(&self.path).map_err(|error| error.to_string())?;
-        Ok(decompress::reader(BufReader::with_capacity(PIECE, file), self.compression))
+        decompress::reader(BufReader::with_capacity(PIECE, file), self.compression)
+            .map_err(|error| error.to_string())
     }
 
     /// Reads an entry to its end. Documents are given whole if they may be kept; of anything that lies under another name than its
