@@ -296,8 +296,9 @@ impl Build {
             }
             Some(Broken::NoPlatforms) => spec["platforms"] = json!([]),
             Some(Broken::NoTask) => {
-                spec["taskRef"] = Value::Null;
-                spec["tasks"] = Value::Null;
+                if let Some(fields) = spec.as_object_mut() {
+                    fields.retain(|name, _| !matches!(name.as_str(), "taskRef" | "tasks"));
+                }
             }
             Some(Broken::TwoTasks) => {
                 spec["taskRef"] = json!({"name": "buildah"});
