@@ -39,7 +39,7 @@ lint-scripts: ## check the shell scripts
 
 # In this order: what is quick and needs nothing comes first, and what everything else stands on before that.
 .PHONY: test
-test: lint test-unit test-chart test-cluster test-index test-install test-e2e ## every test there is, on the real cluster
+test: lint test-unit test-sim test-chart test-cluster test-index test-install test-e2e ## every test there is, on the real cluster
 
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
