@@ -11,16 +11,39 @@ TEKTON_HELPERS=(entrypoint nop workingdirinit sidecarlogresults)
 
 crane() { "$(bin crane crane)" "$@"; }
 
-# debian_images: the images that are a folder under images/.
-debian_images() { find "$CLUSTER_DIR/images" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort; }
+# Images are made in sets: `cluster` with the cluster itself, the others (folders of e2e/images) when something needs them.
+IMAGE_SETS=(cluster examples)
 
-# image_names: every image of the registry.
+# set_folder SET: where the set's images are that consist of Debian packages, a folder each.
+set_folder() { if [[ $1 == cluster ]]; then echo "$CLUSTER_DIR/images"; else echo "$REPO_DIR/e2e/images/$1"; fi; }
+
+# debian_images SET: the images that are a folder.
+debian_images() { find "$(set_folder "$1")" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort; }
+
+# image_names SET: every image of a set.
 image_names() {
-  debian_images
-  echo coredns
-  echo volume-provisioner
-  echo kaniko/executor
-  printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
+  debian_images "$1"
+  case $1 in
+    cluster)
+      echo coredns
+      echo volume-provisioner
+      printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
+      ;;
+    examples) echo kaniko/executor ;;
+  esac
+}
+
+# image_folder NAME: the folder of an image that consists of Debian packages.
+image_folder() {
+  local set folder
+  for set in "${IMAGE_SETS[@]}"; do
+    folder=$(set_folder "$set")/$1
+    if [[ -d $folder ]]; then
+      echo "$folder"
+      return
+    fi
+  done
+  die "no image is called '$1': there is no such folder in $CLUSTER_DIR/images or $REPO_DIR/e2e/images"
 }
 
 # image_builds NAME: for an image that holds one Go program, the builds it comes from, one for each architecture it has,
@@ -41,13 +64,14 @@ program_base() { if [[ $1 == resolvers ]]; then echo tini-git; else echo static;
 
 # image_key NAME: a hash of all that goes into an image.
 image_key() {
-  local inputs=() builds build
+  local inputs=() builds build folder
   builds=$(image_builds "$1")
   if [[ -n $builds ]]; then
     for build in $builds; do inputs+=("$(build_dir "${build#*=}")"); done
     hash_text "$(image_key "$(program_base "${1##*/}")")" "${inputs[@]##*/}"
   else
-    mapfile -t inputs < <(find "$CLUSTER_DIR/images/$1" -type f | LC_ALL=C sort)
+    folder=$(image_folder "$1")
+    mapfile -t inputs < <(find "$folder" -type f | LC_ALL=C sort)
     hash_text "$IMAGE_FORMAT" "$(hash_of "${inputs[@]}")"
   fi
 }
@@ -63,24 +87,23 @@ image_layout() { echo "$CACHE_DIR/images/${1//\//-}-$(image_key "$1")"; }
 rootfs_tar() { echo "$CACHE_DIR/rootfs/$1-$2-$(image_key "$1").tar"; }
 
 rootfs_now() {
-  local name=$1 arch=$2 tar hooks=()
+  local name=$1 arch=$2 tar folder hooks=()
   tar=$(rootfs_tar "$name" "$arch")
+  folder=$(image_folder "$name")
   mkdir -p "$CACHE_DIR/rootfs"
-  if grep -qx base-files "$CLUSTER_DIR/images/$name/packages"; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
-  if [[ -x $CLUSTER_DIR/images/$name/finish ]]; then
-    hooks+=(--extract-hook="'$CLUSTER_DIR/images/$name/finish' \"\$1\" $arch")
-  fi
+  if grep -qx base-files "$folder/packages"; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
+  if [[ -x $folder/finish ]]; then hooks+=(--extract-hook="'$folder/finish' \"\$1\" $arch"); fi
   # In namespaces of its own: its mounts and processes go with it, however it ends.
   unshare --mount --pid --fork --kill-child --mount-proc \
-    mmdebstrap --variant=extract --skip=output/dev --arch="$arch" --include="$(paste -sd, "$CLUSTER_DIR/images/$name/packages")" \
+    mmdebstrap --variant=extract --skip=output/dev --arch="$arch" --include="$(paste -sd, "$folder/packages")" \
     "${hooks[@]}" bookworm "$tar.tmp.tar"
   mv "$tar.tmp.tar" "$tar"
 }
 
-# build_rootfs: the root file systems of all images of which no layout is there yet.
+# build_rootfs SET: the root file systems of all images of the set of which no layout is there yet.
 build_rootfs() {
   local name arch
-  for name in $(debian_images); do
+  for name in $(debian_images "$1"); do
     [[ -d $(image_layout "$name") ]] && continue
     for arch in "${ARCHES[@]}"; do
       [[ -f $(rootfs_tar "$name" "$arch") ]] ||
@@ -91,9 +114,10 @@ build_rootfs() {
 
 # rootfs_child NAME ARCH REF: pushes the image of one architecture that consists of Debian packages.
 rootfs_child() {
-  local config=()
+  local config=() folder
+  folder=$(image_folder "$1")
   crane append --oci-empty-base -f "$(rootfs_tar "$1" "$2")" -t "$3"
-  if [[ -f $CLUSTER_DIR/images/$1/config ]]; then mapfile -t config <"$CLUSTER_DIR/images/$1/config"; fi
+  if [[ -f $folder/config ]]; then mapfile -t config <"$folder/config"; fi
   crane mutate --set-platform "linux/$2" "${config[@]}" -t "$3" "$3"
 }
 
@@ -155,11 +179,11 @@ images_now() {
   done
 }
 
-# build_images: every image whose layout is not in the cache. The programs and root file systems must be there.
+# build_images SET: every image of the set whose layout is not in the cache. The programs and root file systems must be there.
 build_images() {
   local name missing=()
-  for name in $(image_names); do [[ -d $(image_layout "$name") ]] || missing+=("$name"); done
-  ((${#missing[@]} == 0)) || step images "putting ${#missing[@]} images together" images_now "${missing[@]}"
+  for name in $(image_names "$1"); do [[ -d $(image_layout "$name") ]] || missing+=("$name"); done
+  ((${#missing[@]} == 0)) || step "images-$1" "putting ${#missing[@]} images together" images_now "${missing[@]}"
 }
 
 # push_image NAME REF LAYOUT
@@ -168,17 +192,21 @@ push_image() {
   in_registry crane tag "$2" latest
 }
 
-# image_refs: NAME REF LAYOUT of every image.
+# image_refs SET: NAME REF LAYOUT of every image.
 image_refs() {
   local name
-  for name in $(image_names); do echo "$name $(image_ref "$name") $(image_layout "$name")"; done
+  for name in $(image_names "$1"); do echo "$name $(image_ref "$name") $(image_layout "$name")"; done
 }
 
-# push_images: those that the cluster's registry has not been given yet.
+# images_given SET: the file that lists what the cluster's registry has been given of the set.
+images_given() { echo "$STATE_DIR/images-$1"; }
+
+# push_images SET: those that the cluster's registry has not been given yet.
 push_images() {
-  local given=$STATE_DIR/images name ref layout pids=() pid
+  local given name ref layout pids=() pid
+  given=$(images_given "$1")
   touch "$given"
-  image_refs >"$given.wanted"
+  image_refs "$1" >"$given.wanted"
   while read -r name ref layout; do
     if grep -qxF "$name $ref $layout" "$given"; then continue; fi
     push_image "$name" "$ref" "$layout" </dev/null &
@@ -188,5 +216,5 @@ push_images() {
   mv "$given.wanted" "$given"
 }
 
-# images_are_given: the registry has every image as the checkout wants it.
-images_are_given() { image_refs | cmp -s - "$STATE_DIR/images"; }
+# images_are_given SET: the registry has every image of the set as the checkout wants it.
+images_are_given() { image_refs "$1" | cmp -s - "$(images_given "$1")"; }
