@@ -64,6 +64,9 @@ cgroupDriver: cgroupfs
 cgroupsPerQOS: true
 enforceNodeAllocatable: [pods]
 failSwapOn: false
+# A kubelet that misses a change of a pod's annotation looks again after this long; by default after a minute. Tekton starts
+# the first step by such a change, which is missed now and then on a busy machine.
+syncFrequency: 10s
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
 serializeImagePulls: false
