@@ -13,4 +13,5 @@ mod digests;
 mod faults;
 mod kill;
 mod matrix;
+mod proxies;
 mod support;

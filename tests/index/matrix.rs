@@ -59,6 +59,24 @@ matrix! {
 }
 
 #[test]
+fn an_identity_token_stands_for_a_password() {
+    let registry = Registry::start(Version::V3, true, Auth::Token);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, source) = archive(dir.path(), "linux/amd64", 6, &[5000]);
+    let authority = super::support::pki::pki().authority();
+    let push = |token: &str, tag: &str| {
+        let logins = dir.path().join("config.json");
+        let login = format!(r#"{{"auths":{{"{}":{{"identitytoken":"{token}"}}}}}}"#, registry.address);
+        std::fs::write(&logins, login).unwrap();
+        let (target, logins) = (registry.name(tag), logins.to_str().unwrap().to_owned());
+        super::support::index(&["push", "--ca", &authority, "--authfile", &logins, &target, &source])
+    };
+    push(super::support::token::IDENTITY, "team/app:v1").digest();
+    registry.pull_all("team/app:v1");
+    push("another", "team/app:v2").refused(3, &[&registry.address, "incorrect username or password"]);
+}
+
+#[test]
 fn between_registries_everything_is_copied_once() {
     let (from, to) =
         (Registry::start(Version::V2, false, Auth::None), Registry::start(Version::V3, false, Auth::None));

@@ -1,5 +1,6 @@
 //! What the tests stand on: registries, logins, images, and archfan itself.
 
+pub(crate) mod forward;
 pub(crate) mod image;
 pub(crate) mod pki;
 pub(crate) mod proxy;

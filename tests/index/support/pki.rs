@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::run;
 
-/// An authority, and a server's key and certificate by it for the loopback addresses.
+/// An authority, and a server's key and certificate by it for the loopback addresses and a name that only a proxy knows.
 pub(crate) struct Pki {
     dir: tempfile::TempDir,
 }
@@ -39,7 +39,7 @@ pub(crate) fn pki() -> &'static Pki {
         args.extend(curve);
         args.extend(["-keyout", &key, "-out", &request]);
         openssl(&args);
-        std::fs::write(&extensions, "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+        std::fs::write(&extensions, "subjectAltName=DNS:localhost,DNS:registry.test,IP:127.0.0.1\n").unwrap();
         openssl(&[
             "x509",
             "-req",

@@ -16,6 +16,9 @@ use serde_json::json;
 use super::pki::pki;
 use super::registry::{PASSWORD, USER};
 
+/// What a user of [`USER`] has instead of a password.
+pub(crate) const IDENTITY: &str = "a-refresh-token";
+
 /// A running token server. Its thread ends with the process.
 pub(crate) struct TokenServer {
     pub(crate) realm: String,
@@ -71,11 +74,15 @@ fn answer(mut stream: impl Read + Write) {
     let query =
         head.split_whitespace().nth(1).and_then(|path| path.split_once('?')).map_or("", |(_, query)| query);
     let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
-    let (status, body) = if head.contains(&expected) {
-        ("200 OK", json!({"token": token(query), "expires_in": 60}).to_string())
-    } else {
-        ("401 Unauthorized", json!({"details": "incorrect username or password"}).to_string())
-    };
+    let form = form(&head, &mut stream);
+    let (status, body) =
+        if form.contains(&format!("grant_type=refresh_token&client_id=archfan&refresh_token={IDENTITY}&")) {
+            ("200 OK", json!({"access_token": token(&form), "expires_in": 60}).to_string())
+        } else if form.is_empty() && head.contains(&expected) {
+            ("200 OK", json!({"token": token(query), "expires_in": 60}).to_string())
+        } else {
+            ("401 Unauthorized", json!({"details": "incorrect username or password"}).to_string())
+        };
     let _ = write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -86,13 +93,29 @@ fn answer(mut stream: impl Read + Write) {
     let _ = stream.read(&mut byte);
 }
 
+/// The form of a POST (distribution, "OAuth2 Token Authentication").
+fn form(head: &str, stream: &mut impl Read) -> String {
+    if !head.starts_with("POST ") {
+        return String::new();
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
+    });
+    let mut form = vec![0; length.unwrap_or_default()];
+    stream.read_exact(&mut form).unwrap();
+    String::from_utf8(form).unwrap()
+}
+
 /// A token for just the scopes that are asked for; one that is not asked for is not given.
 fn token(query: &str) -> String {
     let access: Vec<_> = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("scope="))
+        .map(|scope| percent_encoding::percent_decode_str(scope).decode_utf8().unwrap().into_owned())
+        // A form holds several in one, with spaces between.
+        .flat_map(|scopes| scopes.split(' ').map(str::to_owned).collect::<Vec<_>>())
         .map(|scope| {
-            let scope = percent_encoding::percent_decode_str(scope).decode_utf8().unwrap();
             let (rest, actions) = scope.rsplit_once(':').unwrap();
             let (kind, name) = rest.split_once(':').unwrap();
             json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
