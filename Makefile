@@ -37,9 +37,9 @@ lint-rust: ## check formatting, clippy, documentation, and the dependencies' lic
 lint-scripts: ## check the shell scripts
 	@$(CLUSTER)/lint
 
-# In this order: what is quick and needs nothing comes first, and what everything else stands on before that.
 .PHONY: test
-test: lint test-unit test-sim test-chart test-cluster test-index test-install test-e2e ## every test there is, on the real cluster
+test: ## every test there is, on the real cluster
+	@.ci/test
 
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
@@ -83,6 +83,10 @@ generate: ## make again what is made from something else: the definition, config
 .PHONY: test-cluster
 test-cluster: cluster ## test the cluster itself: both nodes, storage, registry, and that cluster-down leaves nothing
 	@$(CLUSTER)/tests/run
+
+.PHONY: test-works
+test-works: cluster
+	@$(CLUSTER)/tests/works
 
 .PHONY: test-index
 test-index: ## test `archfan index` on real registries, with faults and kills (3 min after a build)

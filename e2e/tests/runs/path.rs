@@ -272,28 +272,6 @@ async fn a_run_by_reference_takes_the_definition_of_its_start() {
 }
 
 #[tokio::test]
-async fn a_controller_that_is_killed_takes_up_where_it_was() {
-    let namespace = Namespace::new("killed").await;
-    let task = script(&env("ARCHFAN_IMAGE_SHELL"), &["at"], "sleep 8; uname -m > $(results.at.path)");
-    let build = json!({"platforms": ["linux/amd64", {"platform": "linux/s390x", "runsOn": "linux/amd64"}], "taskSpec": task});
-    namespace.create(&embedded("killed", &build)).await;
-    let before = namespace.children_until("killed", 2).await;
-    let pods = core("archfan", "pods") + "?labelSelector=app.kubernetes.io/name=archfan";
-    for pod in namespace.cluster.list(&pods).await {
-        let path = format!("{}/{}", core("archfan", "pods"), name(&pod));
-        let now = json!({"gracePeriodSeconds": 0});
-        let _ = namespace.cluster.request("DELETE", &path, "application/json", Some(&now)).await;
-    }
-    let run = namespace.ended("killed").await;
-    assert_eq!(succeeded(&run).0, "True", "{:#}", run["status"]);
-    let uids = |children: &[Value]| -> Vec<Value> {
-        children.iter().map(|c| c["metadata"]["uid"].clone()).collect()
-    };
-    assert_eq!(uids(&namespace.children("killed").await), uids(&before), "the children are those of before");
-    namespace.done().await;
-}
-
-#[tokio::test]
 async fn a_name_that_somebody_else_has_is_handled() {
     let namespace = Namespace::new("taken").await;
     let shell = env("ARCHFAN_IMAGE_SHELL");
