@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::core::settings::Settings;
 use crate::obs::access::Guard;
@@ -16,6 +16,7 @@ use crate::obs::api_calls::CountCalls;
 use crate::obs::health::Health;
 use crate::obs::metrics::Metrics;
 use crate::obs::tls::Certificate;
+use crate::obs::traces::{self, Exporter, Spans};
 use crate::obs::{logging, server};
 use crate::shell::cache::Cache;
 use crate::shell::controller::{self, Observers, Options};
@@ -113,6 +114,9 @@ struct ElectionArguments {
     lease_retry_seconds: u64,
 }
 
+/// How long the collector is given for the last spans when the controller stops.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
 /// Runs the controller until it is told to stop.
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     let level = match logging::start(arguments.log_format, arguments.log.as_deref()) {
@@ -166,7 +170,9 @@ async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), S
         concurrency: arguments.concurrency,
         grace: Duration::from_secs(arguments.grace_seconds),
     };
-    let observers = Observers { metrics, health: Health::default(), readiness: Readiness::new(), leadership };
+    let (spans, exporter) = traces(&metrics);
+    let (health, readiness) = (Health::default(), Readiness::new());
+    let observers = Observers { metrics, health, readiness, leadership, spans };
     let probes = server::probes(observers.health.clone(), observers.readiness.subscribe());
     let probes = server::serve(arguments.health_address, probes, None);
     let scrapes = scrapes(&arguments.metrics, &client, observers.metrics.clone())?;
@@ -177,7 +183,7 @@ async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), S
         }
     };
     let working = controller::run(client, context, options, observers, elector, stopped());
-    tokio::select! {
+    let done = tokio::select! {
         served = probes => served.and(Err("the probes are served no more".to_owned())),
         served = scrapes => served.and(Err("the metrics are served no more".to_owned())),
         () = log => Ok(()),
@@ -186,6 +192,25 @@ async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), S
                 info!("archfan has stopped");
             }
             done
+        }
+    };
+    if let Some(exporter) = exporter {
+        exporter.flush(LAST_SPANS).await;
+    }
+    done
+}
+
+/// Where traces go: nowhere unless the environment says so. What it says wrongly is told, and keeps nobody from building.
+fn traces(metrics: &Arc<Metrics>) -> (Spans, Option<Exporter>) {
+    match traces::Settings::from_environment(|name| std::env::var(name).ok()) {
+        Ok(None) => (Spans::default(), None),
+        Ok(Some(settings)) => {
+            let (spans, exporter) = Spans::start(settings, metrics);
+            (spans, Some(exporter))
+        }
+        Err(why) => {
+            warn!(%why, "traces are not exported");
+            (Spans::default(), None)
         }
     }
 }

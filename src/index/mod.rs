@@ -14,7 +14,7 @@ mod config;
 mod digest;
 mod document;
 mod error;
-mod http;
+pub(crate) mod http;
 mod image;
 pub(crate) mod inspect;
 pub(crate) mod media;

@@ -103,6 +103,8 @@ families! {
         "Watches that were broken off and began anew, by kind";
     CACHED = "archfan_cached_objects" Kind::Gauge, ["kind"],
         "Objects in the caches, by kind";
+    SPANS = "archfan_spans_total" Kind::Counter, ["outcome"],
+        "Spans of runs that have ended, where traces are exported: exported, failed (the collector did not take them), dropped (the queue was full)";
     READY = "archfan_ready" Kind::Gauge, [],
         "Whether the caches are filled";
     LEADER = "archfan_leader" Kind::Gauge, [],

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub api_duration: HistogramVec,
     /// [`families::WATCH_RESTARTS`].
     pub watch_restarts: IntCounterVec,
+    /// [`families::SPANS`].
+    pub spans: IntCounterVec,
 }
 
 /// Media type of what [`Metrics::text`] gives.
@@ -93,6 +95,7 @@ impl Metrics {
             api_requests: counter(&families::API_REQUESTS)?,
             api_duration: histogram(&families::API_DURATION)?,
             watch_restarts: counter(&families::WATCH_RESTARTS)?,
+            spans: counter(&families::SPANS)?,
             registry: registry.clone(),
         };
         metrics.begin_at_zero();
@@ -174,8 +177,14 @@ mod tests {
     fn what_is_registered_is_in_the_table() {
         let metrics = Metrics::new().unwrap();
         // With a value under each label every family shows.
-        let counters =
-            [&metrics.runs, &metrics.retries, &metrics.children, &metrics.api_requests, &metrics.reconciles];
+        let counters = [
+            &metrics.runs,
+            &metrics.retries,
+            &metrics.children,
+            &metrics.api_requests,
+            &metrics.reconciles,
+            &metrics.spans,
+        ];
         for counter in counters {
             let labels = vec!["x"; counter.desc()[0].variable_labels.len()];
             counter.with_label_values(&labels);

@@ -1,4 +1,4 @@
-//! What can be seen of a running controller from outside: logs, health, metrics.
+//! What can be seen of a running controller from outside: logs, health, metrics, traces.
 
 pub mod access;
 pub mod api_calls;
@@ -10,4 +10,5 @@ pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod tls;
+pub mod traces;
 pub mod transitions;

@@ -23,6 +23,7 @@ use crate::obs::families;
 use crate::obs::gauges::{AtScrape, Now};
 use crate::obs::health::{Beat, Health};
 use crate::obs::metrics::Metrics;
+use crate::obs::traces::Spans;
 use crate::obs::transitions::{self, PodTimes};
 
 /// How the controller is run.
@@ -47,6 +48,8 @@ pub struct Observers {
     pub readiness: Arc<Readiness>,
     /// Whether this replica leads.
     pub leadership: Arc<Leadership>,
+    /// Where traces go.
+    pub spans: Spans,
 }
 
 /// How often the work loop shows that it is alive when nothing is to be done.
@@ -310,6 +313,7 @@ async fn look<A: Api>(shared: Arc<Shared<A>>, key: Key) -> Outcome {
         let children = cache.children_of(after.metadata.uid.as_deref().unwrap_or_default());
         let pod = |task_run: &str| Some(PodTimes::of(&*cache.pod_of(children.get(task_run)?)?));
         transitions::record(metrics, &before, &after, pod);
+        shared.observers.spans.record(&before, &after, pod);
     }
     outcome
 }

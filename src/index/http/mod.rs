@@ -36,7 +36,7 @@ const BUFFER: usize = 256 << 10;
 
 /// What the command line says about connections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// Files or folders with certificate authorities, besides the system's.
     pub(super) authorities: Vec<PathBuf>,
     /// Whether certificates are taken unseen and plain HTTP is spoken where there is no TLS.
@@ -44,12 +44,22 @@ pub(super) struct Settings {
 }
 
 /// The pool of connections to all registries and token servers.
-pub(super) struct Transport {
+pub(crate) struct Transport {
     settings: Settings,
     proxies: Arc<Matcher>,
     plain: OnceLock<Client<Dialer, Body>>,
     // Reading the system's authorities takes longer than an index over plain HTTP does altogether: only where TLS is spoken.
     secure: OnceLock<std::result::Result<Client<HttpsConnector<Dialer>, Body>, Error>>,
+}
+
+/// The whole answer to [`Transport::post`].
+pub(crate) struct Posted {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// When to ask again, if it says so in seconds.
+    pub(crate) retry_after: Option<Duration>,
+    /// Its body.
+    pub(crate) body: Bytes,
 }
 
 /// Why a request got no answer.
@@ -70,6 +80,33 @@ impl Transport {
             plain: OnceLock::new(),
             secure: OnceLock::new(),
         })
+    }
+
+    /// A pool for servers that are no registries, which may have a certificate authority of their own besides the system's.
+    pub(crate) fn outside_of_registries(authority: Option<PathBuf>) -> Arc<Self> {
+        Self::new(Settings { authorities: authority.into_iter().collect(), insecure: false })
+    }
+
+    /// Posts a document and reads the answer, of which more than `limit` bytes are not taken.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub(crate) async fn post(
+        &self,
+        uri: &Uri,
+        headers: Vec<(header::HeaderName, HeaderValue)>,
+        body: Bytes,
+        limit: u64,
+    ) -> std::result::Result<Posted, String> {
+        let mut request = Request::new(Body::Whole(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().extend(headers);
+        let reply = self.send(request, &Activity::default()).await.map_err(|error| error.message)?;
+        let status = reply.status();
+        let retry_after = reply.header(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let body = reply.bytes(limit).await.map_err(|error| error.message)?;
+        Ok(Posted { status, retry_after: retry_after.map(Duration::from_secs), body })
     }
 
     /// Whether `--insecure` was given.
