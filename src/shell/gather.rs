@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::future::{join, join_all, try_join_all};
 use jiff::Timestamp;
+use serde::Deserialize as _;
 
 use super::api::{Api, ApiResult, Key};
 use super::cache::Cache;
@@ -30,7 +31,7 @@ pub async fn gather<A: Api>(
     let extra: ExtraFields = run
         .status
         .as_ref()
-        .and_then(|status| serde_json::from_value(status.extra_fields.clone()).ok())
+        .and_then(|status| ExtraFields::deserialize(&status.extra_fields).ok())
         .unwrap_or_default();
     let finished = run.status.as_ref().is_some_and(crate::core::cleanup::is_finished);
     let needs = if finished { Needs::default() } else { accept::needs(&run, &extra) };
@@ -153,3 +154,6 @@ fn reusable(
         None => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

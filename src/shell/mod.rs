@@ -7,6 +7,8 @@
 pub mod api;
 pub mod cache;
 pub mod controller;
+#[cfg(test)]
+mod fake;
 pub mod gate;
 pub mod gather;
 pub mod kube_api;

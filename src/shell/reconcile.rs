@@ -363,3 +363,6 @@ async fn read_made_claims<A: Api>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+use serde_json::json;
+
+use super::*;
+use crate::shell::api::ApiError;
+use crate::shell::cache::Change;
+use crate::shell::fake::{Fault, Server, child, ended, run};
+
+const ARM: &str = "r-linux-arm64";
+
+fn evicted() -> TaskRun {
+    ended(child(ARM, "a", "u"), 12, "False", "PodEvicted")
+}
+
+async fn gathered(server: &Server, cache: &Cache) -> ApiResult<Observed> {
+    let run = Arc::new(run("r", "u", &json!({})));
+    gather(server, cache, &Arc::new(Settings::default()), run, "2026-01-01T10:00:00Z".parse().unwrap()).await
+}
+
+fn cache() -> Cache {
+    let cache = Cache::default();
+    cache.children_changed(Change::Applied(evicted()));
+    cache
+}
+
+#[tokio::test]
+async fn a_child_that_seems_to_be_evicted_is_read_anew() {
+    let (server, cache) = (Server::default(), cache());
+    server.put_child(&ended(child(ARM, "a", "u"), 13, "Unknown", "Running"));
+    let observed = gathered(&server, &cache).await.unwrap();
+    assert!(!progress::has_ended(&observed.children[ARM]), "it goes on");
+    assert_eq!(server.asked(), ["get configuration", "get r-linux-arm64"]);
+}
+
+/// Deleted in the same moment: that it has failed must not be believed, by this look or by the next.
+#[tokio::test]
+async fn a_child_that_is_gone_is_not_believed_to_have_failed() {
+    for there in [None, Some(child(ARM, "another", "u"))] {
+        let (server, cache) = (Server::default(), cache());
+        if let Some(there) = &there {
+            server.put_child(there);
+        }
+        let observed = gathered(&server, &cache).await.unwrap();
+        assert!(observed.children.is_empty(), "{there:?}");
+        assert!(cache.children_of("u").is_empty(), "{there:?}");
+        cache.child_written(evicted());
+        assert!(cache.children_of("u").is_empty(), "nor by a late answer");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_decides_nothing() {
+    let (server, cache) = (Server::default(), cache());
+    let error = ApiError::Unavailable("away".into());
+    server.fail("get r-linux-arm64", Fault::Before(error.clone()));
+    assert_eq!(gathered(&server, &cache).await.unwrap_err(), error);
+    assert_eq!(cache.children_of("u").len(), 1, "it is still there");
+}
+
+#[tokio::test]
+async fn what_runs_or_has_failed_for_good_is_not_read_again() {
+    for (status, reason) in [("Unknown", "Running"), ("False", "Failed"), ("True", "Succeeded")] {
+        let (server, cache) = (Server::default(), Cache::default());
+        cache.children_changed(Change::Applied(ended(child(ARM, "a", "u"), 12, status, reason)));
+        let observed = gathered(&server, &cache).await.unwrap();
+        assert_eq!(observed.children.len(), 1);
+        assert_eq!(server.asked(), ["get configuration"], "{reason}");
+    }
+}
