@@ -17,6 +17,8 @@
 pub mod api;
 pub mod cli;
 pub mod core;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod index;
 pub mod obs;
 pub mod shell;

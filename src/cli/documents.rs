@@ -107,7 +107,7 @@ fn load_path(path: &Path, documents: &mut Vec<Document>) -> Result<(), String> {
     Ok(())
 }
 
-fn parse(file: &str, text: &str, documents: &mut Vec<Document>) -> Result<(), String> {
+pub(super) fn parse(file: &str, text: &str, documents: &mut Vec<Document>) -> Result<(), String> {
     for (first_line, chunk) in chunks(text) {
         let value: Value = serde_saphyr::from_str(&chunk).map_err(|error| {
             let line = error.location().map_or(first_line, |location| {

@@ -3,6 +3,8 @@
 mod controller;
 mod crd;
 mod documents;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "clap prints the comments, so brackets in them are brackets"
@@ -38,6 +40,12 @@ enum Command {
     /// Assemble, push and inspect image indexes
     #[command(subcommand)]
     Index(index::Command),
+}
+
+/// Reads documents, as [`crate::fuzz`] wants it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(text: &str) {
+    fuzz::plan(text);
 }
 
 /// Runs the command that `args` ask for; the first of them is the program's name.

@@ -14,6 +14,8 @@ mod config;
 mod digest;
 mod document;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod http;
 mod image;
 pub(crate) mod inspect;

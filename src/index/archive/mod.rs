@@ -5,6 +5,9 @@ mod container;
 mod decompress;
 mod docker;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+mod headers;
 mod layout;
 mod packed;
 mod table;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::container::{Both, PIECE};
 use super::decompress;
 use super::file::AHEAD;
+use super::headers::Bounded;
 use super::table::{self, Table};
 use crate::index::error::{Error, Result};
 use crate::index::http::body::{Broken, Pieces};
@@ -65,10 +66,17 @@ impl Packed {
         let _turn = turn(compression);
         let mut packed =
             Self { path: path.to_owned(), compression, table: Table::default(), kept: BTreeMap::new() };
-        let mut archive = tar::Archive::new(packed.reader()?);
+        let (reader, meter) = Bounded::new(packed.reader()?);
+        let mut archive = tar::Archive::new(reader);
         let mut room = KEPT_ALL;
-        for entry in archive.entries().map_err(|error| broken(&error))? {
+        let mut entries = archive.entries().map_err(|error| broken(&error))?;
+        let mut unread = 0;
+        loop {
+            meter.headers(unread);
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| broken(&error))?;
+            meter.contents();
+            unread = table::length(&entry);
             let (name, odd) = table::describe(&entry);
             let size = entry.size();
             packed.table.add(name.clone(), odd, 0, size)?;
@@ -149,13 +157,17 @@ impl Packed {
         parts: &PartSender,
     ) -> std::result::Result<(), String> {
         let _turn = turn(self.compression);
-        let mut archive = tar::Archive::new(self.reader()?);
+        let (reader, meter) = Bounded::new(self.reader()?);
+        let mut archive = tar::Archive::new(reader);
         let mut left = wanted.len();
-        for (ordinal, entry) in archive.entries().map_err(|error| broken(&error))?.enumerate() {
-            if left == 0 {
-                return Ok(());
-            }
+        let mut entries = archive.entries().map_err(|error| broken(&error))?.enumerate();
+        let mut unread = 0;
+        loop {
+            meter.headers(unread);
+            let Some((ordinal, entry)) = entries.next().filter(|_| left > 0) else { return Ok(()) };
+            meter.contents();
             let mut entry = entry.map_err(|error| broken(&error))?;
+            unread = table::length(&entry);
             for (_, check) in wanted.iter().filter(|(number, _)| *number == ordinal) {
                 left -= 1;
                 let (sender, pieces) = mpsc::channel(AHEAD);
@@ -165,7 +177,6 @@ impl Packed {
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use tar::EntryType;
 
+use super::headers::Bounded;
+
 use crate::index::digest::Digest;
 use crate::index::media::Compression;
 
@@ -40,9 +42,13 @@ impl Table {
     pub(super) fn scan(file: &mut (impl Read + Seek), length: u64) -> Result<Self, String> {
         file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
         let mut table = Self::default();
-        let mut archive = tar::Archive::new(file);
-        let entries = archive.entries_with_seek().map_err(|error| no_tar(&error))?;
-        for entry in entries {
+        let (reader, meter) = Bounded::new(file);
+        let mut archive = tar::Archive::new(reader);
+        let mut entries = archive.entries_with_seek().map_err(|error| no_tar(&error))?;
+        loop {
+            // Contents are leapt over, not read.
+            meter.headers(0);
+            let Some(entry) = entries.next() else { return Ok(table) };
             let entry = entry.map_err(|error| no_tar(&error))?;
             let (name, kind) = describe(&entry);
             let (offset, size) = (entry.raw_file_position(), entry.size());
@@ -54,7 +60,6 @@ impl Table {
             }
             table.add(name, kind, offset, size)?;
         }
-        Ok(table)
     }
 
     /// Notes an entry and gives its number.
@@ -104,6 +109,14 @@ pub(super) fn describe<R: Read>(entry: &tar::Entry<'_, R>) -> (String, Option<&'
         _ => Some("a special file"),
     };
     (normalize(&entry.path_bytes()), odd)
+}
+
+/// How many bytes of the archive an entry's contents are: of a sparse file fewer than it seems to have.
+pub(super) fn length<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
+    match entry.header().entry_type() {
+        EntryType::GNUSparse => entry.header().entry_size().unwrap_or_default(),
+        _ => entry.size(),
+    }
 }
 
 /// Names are compared, never opened: `./index.json` is `index.json`, and one with `..` in it is found by nobody who asks for less.
@@ -176,6 +189,25 @@ mod tests {
         let error = scan(&bytes[..2600 + 100]).unwrap_err();
         assert!(error.contains("no tar file, or is damaged"), "{error}");
         assert!(scan(b"hello, this is no tar file at all").is_err());
+    }
+
+    /// A name that goes on and on is taken into memory whole by whoever does not look out.
+    #[test]
+    fn names_are_not_read_without_end() {
+        let name = vec![b'x'; 4000];
+        let bytes = tar_with(&[("l", EntryType::GNULongName, &name), ("a", EntryType::Regular, b"1")]);
+        assert_eq!(scan(&bytes).unwrap().count, 1);
+        let name = vec![b'x'; 2 << 20];
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let bytes = tar_with(&[("l", kind, &name), ("a", EntryType::Regular, b"1")]);
+            let error = scan(&bytes).unwrap_err();
+            assert!(error.contains("before the contents"), "{kind:?}: {error}");
+        }
+        // Contents may be of any length, of whatever they are.
+        for kind in [EntryType::Regular, EntryType::Block] {
+            let bytes = tar_with(&[("l", kind, &name), ("a", EntryType::Regular, b"1")]);
+            assert_eq!(scan(&bytes).unwrap().count, 2);
+        }
     }
 
     proptest::proptest! {

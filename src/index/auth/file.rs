@@ -156,6 +156,20 @@ fn normalize(key: &str) -> String {
     path.map_or(host.clone(), |path| format!("{host}/{path}"))
 }
 
+/// Reads a file and looks for a repository in it, as [`crate::fuzz`] wants it.
+#[cfg(any(test, fuzzing))]
+pub(super) fn find_in(bytes: &[u8], repository: &Repository) {
+    match parse(bytes) {
+        Ok(logins) => {
+            // What is found bears the name of the repository's registry, or is the store for all.
+            if let Some((key, _)) = logins.find(repository) {
+                assert!(!key.is_empty(), "{repository}");
+            }
+        }
+        Err(words) => assert!(!words.is_empty()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

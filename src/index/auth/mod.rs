@@ -2,6 +2,8 @@
 
 pub(super) mod challenge;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod helper;
 
 use std::path::{Path, PathBuf};

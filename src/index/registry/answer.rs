@@ -58,7 +58,7 @@ impl Registry {
 }
 
 /// The codes, and a sentence.
-fn understand(body: &[u8]) -> (Vec<String>, String) {
+pub(super) fn understand(body: &[u8]) -> (Vec<String>, String) {
     let Ok(document) = serde_json::from_slice::<Document>(body) else {
         let text = String::from_utf8_lossy(body);
         let text = text.trim();

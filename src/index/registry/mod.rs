@@ -3,6 +3,8 @@
 mod answer;
 mod blob;
 mod check;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod manifest;
 mod token;
 mod upload;

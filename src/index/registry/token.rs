@@ -124,7 +124,7 @@ fn set(request: &mut Request<()>, name: HeaderName, value: &str) {
     }
 }
 
-fn read(bytes: &[u8]) -> std::result::Result<Token, String> {
+pub(super) fn read(bytes: &[u8]) -> std::result::Result<Token, String> {
     let answer: Answer = serde_json::from_slice(bytes).map_err(|_| "the answer is no token".to_owned())?;
     let value = answer
         .token

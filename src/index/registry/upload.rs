@@ -345,7 +345,7 @@ fn location(reply: &Reply) -> Option<Uri> {
 }
 
 /// How many bytes a `Range: 0-N` says that the registry has.
-fn reached(range: &str) -> Option<u64> {
+pub(super) fn reached(range: &str) -> Option<u64> {
     let range = range.trim();
     let range = range.strip_prefix("bytes=").unwrap_or(range);
     let (start, end) = range.split_once('-')?;
