@@ -73,6 +73,8 @@ points! {
         UserEditsSpec = "a user edits the spec of a run under way",
         UserLabelsRun = "a user labels a run",
         ForeignChild = "a foreign TaskRun has the name of a child",
+        UserSwapsCancelled = "a user puts a TaskRun of their own in the place of a child while it is being cancelled",
+        UserSwapsDeleted = "a user puts a TaskRun of their own in the place of a child while it is being removed",
         ForeignRun = "a CustomRun of another controller is there",
     }
     "Tekton" {

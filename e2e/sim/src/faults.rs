@@ -84,8 +84,8 @@ faults! {
     DeletionMissed,
     /// A list adds children and takes none away.
     ListOnlyAdds,
-    /// A list that was taken before a child was made takes it away.
-    ListTakesAway,
+    /// A child that is not in a list is gone for good, though the list was taken before it was made.
+    ListBuries,
     /// Runs are looked at as soon as they are known, whether or not children are.
     LooksTooSoon,
     /// What happens to children wakes nobody.

@@ -49,6 +49,8 @@ pub struct Knobs {
     pub too_large: u32,
     /// Whether TaskRuns show their pods.
     pub pods: bool,
+    /// Cancels and removals of a TaskRun in the moment of which a user puts another of that name in its place.
+    pub swapped: u32,
     /// TaskRuns that hold on to a finalizer.
     pub finalizers: u32,
     /// Attempts that fail, that are evicted, that seem to be, that say nothing, that find no image, that Tekton refuses, that
@@ -122,6 +124,10 @@ impl Knobs {
             refuse: (refuse, how),
             too_large: on(if answers { tape.one(&[0, 0, 40]) } else { 0 }),
             pods: tape.permille(500) || focus == Focus::Nodes || focus == Focus::Claims,
+            swapped: match focus {
+                Focus::Users | Focus::Cleanup => 40,
+                _ => on(4),
+            },
             finalizers: if tape.permille(250) { 500 } else { 0 },
             fails,
             hangs: if focus == Focus::Time { 400 } else { on(tape.one(&[0, 0, 0, 50])) },

@@ -33,6 +33,8 @@ struct Memory {
     put_off: Vec<TaskRunBody>,
     /// What was created since somebody asked.
     created: Vec<Key>,
+    /// Uids of TaskRuns that are held to be gone for good.
+    buried: BTreeSet<String>,
 }
 
 impl Seam {
@@ -55,6 +57,16 @@ impl Seam {
     /// What was created since this was asked last.
     pub fn take_created(&self) -> Vec<Key> {
         std::mem::take(&mut self.memory().created)
+    }
+
+    /// Holds a TaskRun to be gone for good.
+    pub fn bury(&self, task_run: &TaskRun) {
+        self.memory().buried.extend(task_run.metadata.uid.clone());
+    }
+
+    /// Whether a TaskRun is held to be gone for good.
+    pub fn is_buried(&self, task_run: &TaskRun) -> bool {
+        task_run.metadata.uid.as_ref().is_some_and(|uid| self.memory().buried.contains(uid))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

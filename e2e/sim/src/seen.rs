@@ -45,16 +45,18 @@ pub fn children(context: &Context<Seam>, change: Change<TaskRun>, again: bool) -
             let applied = children.into_iter().map(Change::Applied);
             applied.flat_map(|change| cache.children_changed(change)).collect()
         }
-        (Fault::ListTakesAway, Change::Listed(scope, children)) => {
+        (Fault::ListBuries, Change::Listed(scope, children)) => {
             for run in cache.all_runs() {
-                for (name, child) in cache.children_of(run.metadata.uid.as_deref().unwrap_or_default()) {
+                for child in cache.children_of(run.metadata.uid.as_deref().unwrap_or_default()).values() {
                     if !children.iter().any(|listed| listed.metadata.uid == child.metadata.uid) {
-                        cache.child_gone(&Key::new(NAMESPACE, name), None);
+                        context.api.bury(child);
                     }
                 }
             }
+            let children = children.into_iter().filter(|child| !context.api.is_buried(child)).collect();
             cache.children_changed(Change::Listed(scope, children))
         }
+        (Fault::ListBuries, Change::Applied(child)) if context.api.is_buried(&child) => Vec::new(),
         (Fault::ChildWakesNobody, change) => {
             let _ = cache.children_changed(change);
             Vec::new()

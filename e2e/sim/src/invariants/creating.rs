@@ -10,8 +10,7 @@ use super::{Check, broken, is_final, platforms};
 use crate::coverage::Point;
 use crate::ledger::Child;
 use crate::scenario::{IndexPlan, PlatformPlan, RunPlan};
-use crate::world::Caller;
-use crate::world::World;
+use crate::world::{Caller, TOUCHED, World};
 
 /// The server has made a child.
 pub fn on_create(world: &mut World, caller: &Caller, body: &Arc<TaskRunBody>, task_run: &TaskRun) -> Check {
@@ -36,6 +35,7 @@ pub fn on_create(world: &mut World, caller: &Caller, body: &Arc<TaskRunBody>, ta
         return Ok(());
     }
     as_asked(world, &plan, &child, body, task_run)?;
+    labels(world, caller, &child, body)?;
     if child.role == label::ROLE_INDEX {
         return index(world, &plan, &child);
     }
@@ -131,7 +131,9 @@ fn as_asked(
     let key = (child.run.clone(), child.platform.clone(), child.task.clone());
     let meddled = world.ledger.runs.get(&child.run).is_some_and(|run| !run.meddled.is_empty());
     match world.ledger.bodies.get(&key) {
-        Some(before) if !meddled && !plan.build.tasks.iter().any(|task| task.takes) && before != body => {
+        Some(before)
+            if !meddled && !plan.build.tasks.iter().any(|task| task.takes) && !is_same(before, body) =>
+        {
             wrong(&format!("it is not what it was before: {before:?}"))
         }
         _ => {
@@ -164,6 +166,40 @@ pub(super) fn successes<'a>(
             && child.task == task
             && child.end.as_ref().is_some_and(|end| end.status == "True")
     })
+}
+
+/// Whether two bodies are the same but for the label that a user may put on a run under way.
+fn is_same(one: &TaskRunBody, other: &TaskRunBody) -> bool {
+    let bare = |body: &TaskRunBody| {
+        let mut metadata = body.metadata.clone();
+        metadata.labels.remove(TOUCHED);
+        metadata
+    };
+    one == other
+        || (one.api_version, one.kind) == (other.api_version, other.kind)
+            && one.spec == other.spec
+            && bare(one) == bare(other)
+}
+
+/// A child bears the labels that its run had when it was looked at, as Tekton's own TaskRuns do: those that are made later get what
+/// was put on the run meanwhile.
+fn labels(world: &World, caller: &Caller, child: &Child, body: &TaskRunBody) -> Check {
+    let wrong = |what: &str| broken("a_child_is_made_as_asked", format!("{}: {what}", child.name));
+    let bears = |run: &archfan::api::tekton::CustomRun| {
+        run.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(TOUCHED))
+    };
+    let touched = body.metadata.labels.contains_key(TOUCHED);
+    let mut runs = world.server.runs.iter().map(|(_, run)| run);
+    let now = runs.find(|run| run.metadata.uid.as_ref() == Some(&child.run));
+    if touched && now.is_some_and(|run| !bears(run)) {
+        return wrong("it has a label that its run has not");
+    }
+    let replica = world.replicas.iter().find(|replica| replica.number == caller.replica);
+    let look = replica.and_then(|replica| replica.reconcile(caller.reconcile));
+    if !caller.abandoned && !touched && look.is_some_and(|look| bears(&look.run)) {
+        return wrong("it lacks a label of its run");
+    }
+    Ok(())
 }
 
 fn order(world: &World, plan: &RunPlan, child: &Child) -> Check {

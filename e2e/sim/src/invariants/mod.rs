@@ -20,7 +20,7 @@ mod status;
 pub use asking::on_ask;
 pub use creating::on_create;
 pub use ending::{on_cancel, on_delete};
-pub use rest::at_rest;
+pub use rest::{at_rest, before_time};
 pub use status::on_status;
 
 /// The outcome of a check: the name of the invariant that is broken, and how.
@@ -53,7 +53,7 @@ pub const ALL: &[(&str, &str)] = &[
     ),
     (
         "a_child_is_made_as_asked",
-        "A child has its run as first owner, its platform's selector, labels and retries, and is the same each time it is made.",
+        "A child has its run as first owner, its platform's selector, the labels of its run, and retries; and it is the same each time it is made, but for labels that the run has got meanwhile.",
     ),
     (
         "a_chain_keeps_its_order",
@@ -103,6 +103,10 @@ pub const ALL: &[(&str, &str)] = &[
     (
         "a_run_ends_once_its_children_have",
         "Once faults stop, everything comes to rest within a bounded number of steps, and every run has ended.",
+    ),
+    (
+        "nothing_waits_for_the_clock",
+        "Without faults, before time passes, the status of a run says of every child that has ended that it has, unless the look failed and is to be made again.",
     ),
     ("no_child_outlives_its_run", "At rest no child is unfinished whose run has ended or is gone."),
     (
@@ -158,6 +162,7 @@ fn is_verdict(run: Option<&CustomRun>, reason: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TaskView<'a> {
     pub name: &'a str,
+    pub task_run: &'a str,
     pub phase: &'a str,
     pub reason: &'a str,
     pub message: &'a str,
@@ -168,6 +173,7 @@ impl<'a> TaskView<'a> {
     pub(crate) fn of(value: &'a Value) -> Self {
         Self {
             name: text(value, "name"),
+            task_run: text(value, "taskRun"),
             phase: text(value, "phase"),
             reason: text(value, "reason"),
             message: text(value, "message"),

@@ -51,6 +51,38 @@ pub fn at_rest(world: &mut World) -> Check {
     Ok(())
 }
 
+/// Nothing is left to do but to wait for a timer.
+pub fn before_time(world: &mut World) -> Check {
+    let Some(leader) = world.replicas.iter().find(|replica| replica.duty == Duty::Leads) else {
+        return Ok(());
+    };
+    if world.part == Part::Anything || leader.queue.failing() > 0 || !leader.reconciles.is_empty() {
+        return Ok(());
+    }
+    for (name, run) in world.server.runs.iter() {
+        let uid = uid_of(&**run);
+        let over = run.status.as_ref().is_some_and(is_finished) || run.metadata.deletion_timestamp.is_some();
+        if !run.is_ours() || over || world.ledger.is_edited(uid) {
+            continue;
+        }
+        let platforms = super::platforms(run);
+        let ended = |child: &&crate::ledger::Child| {
+            child.there && child.end.is_some() && child.role == label::ROLE_BUILD
+        };
+        for child in world.ledger.children_of(uid).filter(ended) {
+            let mut told = platforms.iter().flat_map(|platform| &platform.tasks);
+            let told = told.find(|task| task.task_run == child.name);
+            if !told.is_some_and(|task| super::is_final(task.phase)) {
+                return broken(
+                    "nothing_waits_for_the_clock",
+                    format!("{} has ended, and {name} says {told:?}", child.name),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 fn children(world: &World, runs: &[Arc<CustomRun>]) -> Check {
     for child in world.ledger.children.iter().filter(|child| child.there) {
         let run = runs.iter().find(|run| uid_of(&***run) == child.run);

@@ -37,6 +37,7 @@ mod users;
 pub use pipelines::Pipeline;
 pub use serve::Caller;
 pub use setup::node;
+pub use users::TOUCHED;
 
 /// When every schedule begins.
 pub const START: i64 = 1_767_261_600;
@@ -438,6 +439,8 @@ impl World {
 
     fn pass_time(&mut self) {
         let Some(next) = self.next_time() else { return };
+        // Steps that time does not bring come first, once faults have stopped: there is none left.
+        self.check(crate::invariants::before_time);
         let now = self.server.now;
         let add = |span: u64| now.checked_add(Duration::from_secs(span)).unwrap_or(next);
         self.server.now = match self.part {

@@ -155,6 +155,7 @@ impl World {
             }
             Ask::GetRun(name) => Ok(Reply::MaybeRun(self.server.runs.get(name).cloned())),
             Ask::CancelTaskRun(name, uid, message) => {
+                self.swap(name, Point::UserSwapsCancelled);
                 let before = self.server.task_runs.get(name).cloned();
                 let answer = self.server.cancel_task_run(name, Some(uid), message);
                 if let (Some(before), Ok(after)) = (before, &answer) {
@@ -166,6 +167,7 @@ impl World {
                 answer.map(|task_run| Reply::TaskRun(Some(task_run)))
             }
             Ask::DeleteTaskRun(name, uid) => {
+                self.swap(name, Point::UserSwapsDeleted);
                 let before = self.server.task_runs.get(name).cloned();
                 let answer = self.server.delete_task_run(name, Some(uid));
                 if let (Some(before), Ok(())) = (before, &answer) {
@@ -281,7 +283,7 @@ impl World {
         Some(how)
     }
 
-    fn check(&mut self, check: impl FnOnce(&mut World) -> invariants::Check) {
+    pub(super) fn check(&mut self, check: impl FnOnce(&mut World) -> invariants::Check) {
         if self.violation.is_none()
             && let Err((name, detail)) = check(self)
         {

@@ -1,15 +1,18 @@
 //! What people do to runs and to their children.
 
-use archfan::api::tekton::TaskRun;
+use archfan::api::tekton::{TaskRun, TaskRunSpec};
 use archfan::core::cleanup::is_finished;
 use archfan::core::progress::has_ended;
 
-use super::World;
 use super::setup::{claim_facts, claim_of, definition_of};
+use super::{Part, World};
 use crate::coverage::Point;
 use crate::scenario::VolumePlan;
 use crate::server::{Deletion, StoredClaim};
 use crate::tape::Channel;
+
+/// The label that users put on runs.
+pub const TOUCHED: &str = "touched";
 
 impl World {
     /// Somebody does something.
@@ -89,6 +92,28 @@ impl World {
         self.meddle(&name, &task_run);
     }
 
+    /// In the moment in which a call about a child arrives, a user has removed it and made a TaskRun of their own by that name.
+    pub(super) fn swap(&mut self, name: &str, point: Point) {
+        if self.part != Part::Anything || !self.tape.on(Channel::Fault).permille(self.knobs.swapped) {
+            return;
+        }
+        let Some(task_run) = self.server.task_runs.get(name).cloned() else { return };
+        let _ = self.server.delete_task_run(name, None);
+        self.meddle(name, &task_run);
+        self.forget_gone();
+        if self.server.task_runs.get(name).is_some() {
+            // A finalizer holds it.
+            return;
+        }
+        self.ledger.troubles += 1;
+        self.coverage.meet(point);
+        let mut own = TaskRun::new(name, TaskRunSpec::default());
+        own.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
+        let made = self.server.add_task_run(own);
+        self.say(|| format!("a user deletes {name} and makes a TaskRun of that name"));
+        self.ledger.strangers.insert(made.metadata.uid.clone().unwrap_or_default(), false);
+    }
+
     fn meddle(&mut self, name: &str, task_run: &TaskRun) {
         let owner = task_run.metadata.owner_references.iter().flatten().next();
         if let Some(uid) = owner.map(|owner| owner.uid.clone()) {
@@ -112,7 +137,7 @@ impl World {
             self.coverage.meet(Point::UserLabelsRun);
             self.say(|| format!("a user labels {name}"));
             self.server.edit_run(name, |run| {
-                run.metadata.labels.get_or_insert_default().insert("touched".to_owned(), "yes".to_owned());
+                run.metadata.labels.get_or_insert_default().insert(TOUCHED.to_owned(), "yes".to_owned());
             });
             return;
         }
