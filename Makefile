@@ -60,6 +60,14 @@ sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (5 min o
 	@cargo build --locked --profile sim --package archfan-sim
 	@$(SIM) faults
 
+.PHONY: fuzz
+fuzz: ## fuzz what reads foreign input: TARGET=… (docs/fuzzing.md) for SECONDS=60 (the first build takes 10 min)
+	@e2e/fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
+
+.PHONY: mutants
+mutants: ## change what decides, one place at a time, and see whether a test notices (docs/mutation.md; many hours)
+	@.ci/mutants
+
 .PHONY: test-model
 test-model: ## hold the simulator's model against the cluster: 147 scenarios played on both (2 min once the cluster is up)
 	@e2e/run --test model -- --ignored
