@@ -84,6 +84,10 @@ test-install: cluster ## test the installation: upgrade, rollback, removal, Prom
 test-e2e: ## test archfan on the cluster: the whole path, conformance, policies, waiting, bad input
 	@e2e/run
 
+.PHONY: self
+self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (SELF_TIME)
+	@e2e/self
+
 .PHONY: generate
 generate: ## make again what is made from something else: the definition, config/, the values' schema, tables in documents
 	@.ci/generate

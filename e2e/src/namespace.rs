@@ -152,12 +152,17 @@ impl Namespace {
 
     /// Runs an image as a pod on nodes of an architecture, waits for its end, and gives back what it printed.
     pub async fn run_image(&self, name: &str, image: &str, arch: &str) -> String {
+        self.run_image_with(name, image, arch, &[]).await
+    }
+
+    /// As [`Self::run_image`], with arguments for the image's entrypoint.
+    pub async fn run_image_with(&self, name: &str, image: &str, arch: &str, args: &[&str]) -> String {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {
                 "restartPolicy": "Never", "serviceAccountName": "builder",
                 "nodeSelector": {"kubernetes.io/arch": arch},
-                "containers": [{"name": "main", "image": image}],
+                "containers": [{"name": "main", "image": image, "args": args}],
             },
         });
         self.create(&pod).await;

@@ -12,7 +12,7 @@ TEKTON_HELPERS=(entrypoint nop workingdirinit sidecarlogresults)
 crane() { "$(bin crane crane)" "$@"; }
 
 # Images are made in sets: `cluster` with the cluster itself, the others (folders of e2e/images) when something needs them.
-IMAGE_SETS=(cluster examples)
+IMAGE_SETS=(cluster examples self)
 
 # set_folder SET: where the set's images are that consist of Debian packages, a folder each.
 set_folder() { if [[ $1 == cluster ]]; then echo "$CLUSTER_DIR/images"; else echo "$REPO_DIR/e2e/images/$1"; fi; }
@@ -29,7 +29,7 @@ image_names() {
       echo volume-provisioner
       printf 'tekton/%s\n' "${TEKTON_CONTROLLERS[@]}" "${TEKTON_HELPERS[@]}"
       ;;
-    examples) echo kaniko/executor ;;
+    examples) printf '%s\n' kaniko/executor ko ;;
   esac
 }
 
@@ -46,11 +46,19 @@ image_folder() {
   die "no image is called '$1': there is no such folder in $CLUSTER_DIR/images or $REPO_DIR/e2e/images"
 }
 
+# image_arches NAME: the architectures that an image of Debian packages is made for.
+image_arches() {
+  local file
+  file=$(image_folder "$1")/arches
+  if [[ -f $file ]]; then cat "$file"; else printf '%s\n' "${ARCHES[@]}"; fi
+}
+
 # image_builds NAME: for an image that holds one Go program, the builds it comes from, one for each architecture it has,
 # as ARCH=BUILD; nothing for other images.
 image_builds() {
   case $1 in
     coredns | volume-provisioner | chains) echo "amd64=$1" ;;
+    ko) printf '%s\n' amd64=ko arm64=ko-arm64 ;;
     kaniko/executor) printf '%s\n' amd64=kaniko arm64=kaniko-arm64 ;;
     tekton/*)
       echo amd64=tekton
@@ -60,7 +68,19 @@ image_builds() {
 }
 
 # program_base PROGRAM: the image beneath a program's.
-program_base() { if [[ $1 == resolvers ]]; then echo tini-git; else echo static; fi; }
+program_base() {
+  case $1 in
+    resolvers) echo tini-git ;;
+    ko) echo go ;;
+    *) echo static ;;
+  esac
+}
+
+# image_bases NAME...: the images beneath those that hold one program.
+image_bases() {
+  local name
+  for name in "$@"; do [[ -z $(image_builds "$name") ]] || program_base "${name##*/}"; done | LC_ALL=C sort -u
+}
 
 # image_key NAME: a hash of all that goes into an image.
 image_key() {
@@ -87,16 +107,22 @@ image_layout() { echo "$CACHE_DIR/images/${1//\//-}-$(image_key "$1")"; }
 rootfs_tar() { echo "$CACHE_DIR/rootfs/$1-$2-$(image_key "$1").tar"; }
 
 rootfs_now() {
-  local name=$1 arch=$2 tar folder hooks=()
+  local name=$1 arch=$2 tar folder suite=bookworm options=()
   tar=$(rootfs_tar "$name" "$arch")
   folder=$(image_folder "$name")
   mkdir -p "$CACHE_DIR/rootfs"
-  if grep -qx base-files "$folder/packages"; then hooks=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
-  if [[ -x $folder/finish ]]; then hooks+=(--extract-hook="'$folder/finish' \"\$1\" $arch"); fi
+  if grep -qx base-files "$folder/packages"; then options=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr); fi
+  if [[ -x $folder/finish ]]; then options+=(--extract-hook="'$folder/finish' \"\$1\" $arch"); fi
+  if [[ -f $folder/suite ]]; then
+    suite=$(<"$folder/suite")
+    # Of a suite that is in the making, a mirror may have an old list.
+    options+=(--aptopt='Acquire::Check-Valid-Until "false"')
+  fi
+  if grep -q :arm64 "$folder/packages"; then arch+=,arm64; fi
   # In namespaces of its own: its mounts and processes go with it, however it ends.
   unshare --mount --pid --fork --kill-child --mount-proc \
-    mmdebstrap --variant=extract --skip=output/dev --arch="$arch" --include="$(paste -sd, "$folder/packages")" \
-    "${hooks[@]}" bookworm "$tar.tmp.tar"
+    mmdebstrap --variant=extract --skip=output/dev --architectures="$arch" --include="$(paste -sd, "$folder/packages")" \
+    "${options[@]}" "$suite" "$tar.tmp.tar"
   mv "$tar.tmp.tar" "$tar"
 }
 
@@ -105,7 +131,7 @@ build_rootfs() {
   local name arch
   for name in $(debian_images "$1"); do
     [[ -d $(image_layout "$name") ]] && continue
-    for arch in "${ARCHES[@]}"; do
+    for arch in $(image_arches "$name"); do
       [[ -f $(rootfs_tar "$name" "$arch") ]] ||
         step "rootfs-$name-$arch" "unpacking Debian packages for the image $name, $arch" rootfs_now "$name" "$arch"
     done
@@ -144,23 +170,30 @@ image_children() {
       echo "$2-$arch"
     done
   else
-    for arch in "${ARCHES[@]}"; do
+    for arch in $(image_arches "$1"); do
       rootfs_child "$1" "$arch" "$2-$arch" >&2
       echo "$2-$arch"
     done
   fi
 }
 
+# plain_index NAME: takes from the workshop's index what crane says twice of each image, its artifactType: Jib refuses a base that has it.
+plain_index() {
+  crane manifest "$WORKSHOP/$1:latest" | jq -c 'del(.manifests[].artifactType)' |
+    curl -sfS -X PUT -H 'Content-Type: application/vnd.oci.image.index.v1+json' --data-binary @- "http://$WORKSHOP/v2/$1/manifests/latest"
+}
+
 # images_now NAME...: makes the layouts, by way of a registry that lives as long as this takes.
 images_now() {
-  local name arch ref layout children workshop
+  local name arch ref layout children workshop bases
   workshop=$(mktemp -d)
   "$(bin crane crane)" registry serve --address=127.0.0.1:0 >"$workshop/log" 2>&1 &
   # shellcheck disable=SC2064 # the values of now
   trap "kill $!; rm -rf '$workshop'" EXIT
   wait_for 10 "the registry in which images are put together" grep -o 'port [0-9]*' "$workshop/log"
   WORKSHOP=127.0.0.1:$(grep -o 'port [0-9]*' "$workshop/log" | head -n 1 | cut -d' ' -f2)
-  for name in static tini-git "$@"; do
+  mapfile -t bases < <(image_bases "$@")
+  for name in "${bases[@]}" "$@"; do
     ref=$WORKSHOP/$name:latest
     layout=$(image_layout "$name")
     if [[ -d $layout ]]; then
@@ -170,6 +203,7 @@ images_now() {
     image_children "$name" "$ref" >"$workshop/children"
     mapfile -t children < <(sed 's/^/--manifest=/' "$workshop/children")
     crane index append "${children[@]}" -t "$ref"
+    plain_index "$name"
     rm -rf "$layout.tmp"
     mkdir -p "$CACHE_DIR/images"
     crane pull --format=oci "$ref" "$layout.tmp"

@@ -14,11 +14,16 @@ const LONG: Duration = Duration::from_mins(12);
 const BOTH: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
 /// Runs an example's PipelineRun to its end, under the name of the example, and gives back that and the CustomRun of its task `build`.
-async fn run_pipeline(namespace: &Namespace, example: &str, mut run: Value) -> (Value, Value) {
+async fn run_pipeline(
+    namespace: &Namespace,
+    example: &str,
+    mut run: Value,
+    limit: Duration,
+) -> (Value, Value) {
     assert!(run["spec"].get("taskRunSpecs").is_none(), "an example must need none");
     run["metadata"] = json!({"name": example});
     namespace.create(&run).await;
-    let run = namespace.pipeline_run_ended(example, LONG).await;
+    let run = namespace.pipeline_run_ended(example, limit).await;
     let custom_run = namespace.run(&format!("{example}-build")).await;
     (run, custom_run)
 }
@@ -31,7 +36,19 @@ async fn build(
     image: &str,
     platforms: &[&str],
 ) -> (Value, Value) {
-    let (run, custom_run) = run_pipeline(namespace, example, run).await;
+    build_within(namespace, example, run, image, platforms, LONG).await
+}
+
+/// As [`build`], of a run that ends within `limit`.
+async fn build_within(
+    namespace: &Namespace,
+    example: &str,
+    run: Value,
+    image: &str,
+    platforms: &[&str],
+    limit: Duration,
+) -> (Value, Value) {
+    let (run, custom_run) = run_pipeline(namespace, example, run, limit).await;
     assert_eq!(succeeded(&run).0, "True", "{:#}\n{:#}", run["status"], custom_run["status"]);
     examples::check_build(&custom_run, image, platforms).await;
     let digest = result(&custom_run, "IMAGE_DIGEST").expect("IMAGE_DIGEST");
@@ -131,7 +148,7 @@ async fn archives_are_not_pushed_unless_all_have_built() {
         }
     })
     .await;
-    let (run, custom_run) = run_pipeline(&namespace, "archives", run).await;
+    let (run, custom_run) = run_pipeline(&namespace, "archives", run, LONG).await;
     assert_eq!(succeeded(&run).0, "False");
     let message = succeeded(&custom_run).2;
     assert!(message.contains("linux/amd64 succeeded") && message.contains("linux/arm64 failed"), "{message}");
@@ -249,6 +266,103 @@ async fn quarkus() {
     build(&namespace, "quarkus", run, &image, &BOTH).await;
     let ran = examples::run_on_both(&namespace, &image).await;
     assert_eq!(ran, ("quarkus on amd64\n".to_owned(), "quarkus on aarch64\n".to_owned()));
+    namespace.done().await;
+}
+
+/// The same application by Jib, which makes both images on one node, of what was packaged once.
+#[tokio::test]
+async fn quarkus_by_jib() {
+    let namespace = Namespace::new("quarkus-jib").await;
+    let image = format!("{}:v1", examples::image(&namespace, "app"));
+    let git = examples::publish(&namespace, "examples/quarkus").await;
+    let caches = examples::caches().await;
+    let mut run = examples::prepare(
+        &namespace,
+        "examples/quarkus/jib",
+        &[
+            ("git-url", git.into()),
+            ("image", image.clone().into()),
+            ("base-image", env("ARCHFAN_IMAGE_JRE").into()),
+            ("maven-image", env("ARCHFAN_IMAGE_MAVEN").into()),
+            ("maven-mirror", caches["ARCHFAN_MAVEN_URL"].clone().into()),
+            ("git-image", env("ARCHFAN_IMAGE_BUILDER").into()),
+        ],
+    )
+    .await;
+    run["spec"]["taskRunTemplate"]["podTemplate"] = json!({"nodeSelector": {"kubernetes.io/arch": "amd64"}});
+    build(&namespace, "quarkus-jib", run, &image, &BOTH).await;
+    let ran = examples::run_on_both(&namespace, &image).await;
+    assert_eq!(ran, ("quarkus on amd64\n".to_owned(), "quarkus on aarch64\n".to_owned()));
+    namespace.done().await;
+}
+
+#[tokio::test]
+async fn ko() {
+    let namespace = Namespace::new("ko").await;
+    let image = format!("{}:v1", examples::image(&namespace, "app"));
+    let git = examples::publish(&namespace, "examples/ko").await;
+    let run = examples::prepare(
+        &namespace,
+        "examples/ko",
+        &[
+            ("git-url", git.into()),
+            ("image", image.clone().into()),
+            ("base-image", env("ARCHFAN_IMAGE_STATIC").into()),
+            ("git-image", env("ARCHFAN_IMAGE_BUILDER").into()),
+            ("ko-image", env("ARCHFAN_IMAGE_KO").into()),
+        ],
+    )
+    .await;
+    build(&namespace, "ko", run, &image, &BOTH).await;
+    let ran = examples::run_on_both(&namespace, &image).await;
+    assert_eq!(ran, ("go on amd64\n".to_owned(), "go on arm64\n".to_owned()));
+    namespace.done().await;
+}
+
+/// archfan's own image, by archfan. It compiles for minutes: `make self`.
+#[tokio::test]
+#[ignore = "make self"]
+async fn archfan_by_archfan() {
+    let namespace = Namespace::new("self").await;
+    let image = format!("{}:self", examples::image(&namespace, "archfan"));
+    let git = examples::publish(&namespace, ".").await;
+    let caches = examples::caches().await;
+    let run = examples::prepare(
+        &namespace,
+        "examples/archfan",
+        &[
+            ("git-url", git.into()),
+            ("image", image.clone().into()),
+            ("git-image", env("ARCHFAN_IMAGE_BUILDER").into()),
+            ("rust-image", env("ARCHFAN_IMAGE_RUST").into()),
+            ("crates", caches["ARCHFAN_CRATES_URL"].clone().into()),
+            ("builder-image", env("ARCHFAN_IMAGE_BUILDER").into()),
+            // The quicker of two ways to optimise: what is shown is the same.
+            (
+                "cargo-args",
+                json!(["--config=profile.release.lto=\"off\"", "--config=profile.release.codegen-units=16"]),
+            ),
+        ],
+    )
+    .await;
+    let (_, custom_run) =
+        build_within(&namespace, "archfan", run, &image, &BOTH, Duration::from_mins(45)).await;
+    // Cloned, compiled and put into an image for each platform, and the index.
+    assert_eq!(namespace.children(&name(&custom_run)).await.len(), 2 * 3 + 1);
+    for arch in ["amd64", "arm64"] {
+        let said = namespace.run_image_with(&format!("version-{arch}"), &image, arch, &["--version"]).await;
+        assert!(said.starts_with("archfan 0."), "on {arch}: {said}");
+    }
+    for digest in registry::manifest(&image).await["manifests"].as_array().expect("manifests") {
+        let child = format!(
+            "{}@{}",
+            image.rsplit_once(':').expect("a tag").0,
+            digest["digest"].as_str().expect("a digest")
+        );
+        let config = registry::config(&child).await;
+        assert_eq!(config["config"]["User"], "65532:65532", "{config:#}");
+        assert_eq!(config["config"]["Entrypoint"], json!(["/archfan"]), "{config:#}");
+    }
     namespace.done().await;
 }
 

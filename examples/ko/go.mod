@@ -1,0 +1,3 @@
+module example.com/ko
+
+go 1.26
