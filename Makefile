@@ -85,7 +85,7 @@ test-e2e: ## test archfan on the cluster: the whole path, conformance, policies,
 	@e2e/run
 
 .PHONY: self
-self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (SELF_TIME)
+self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice; see examples/archfan)
 	@e2e/self
 
 .PHONY: generate
