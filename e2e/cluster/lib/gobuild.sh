@@ -26,7 +26,6 @@ build_list() {
     kaniko) echo kaniko amd64 github.com/chainguard-dev/kaniko/cmd/executor ;;
     kaniko-arm64) echo kaniko arm64 github.com/chainguard-dev/kaniko/cmd/executor ;;
     ko) echo ko amd64 github.com/google/ko ;;
-    ko-arm64) echo ko arm64 github.com/google/ko ;;
     helm) echo helm amd64 helm.sh/helm/v4/cmd/helm ;;
     helm-unittest) echo helm-unittest amd64 github.com/helm-unittest/helm-unittest/cmd/helm-unittest ;;
     charttool) echo charttool amd64 archfan.dev/e2e/modules/charttool ;;

@@ -57,8 +57,7 @@ image_arches() {
 # as ARCH=BUILD; nothing for other images.
 image_builds() {
   case $1 in
-    coredns | volume-provisioner | chains) echo "amd64=$1" ;;
-    ko) printf '%s\n' amd64=ko arm64=ko-arm64 ;;
+    coredns | volume-provisioner | chains | ko) echo "amd64=$1" ;;
     kaniko/executor) printf '%s\n' amd64=kaniko arm64=kaniko-arm64 ;;
     tekton/*)
       echo amd64=tekton
