@@ -33,24 +33,25 @@ nobody_else() {
 }
 
 # definitions: builds that the test runs refer to. `sleep` does nothing for as long as a param says; `index` names an image that is there
-# already for each platform; `broken` fails and is tried again; `nowhere` waits for a node that the cluster does not have.
+# already for each platform, and `copied` makes its index in a repository that has nothing of it; `broken` fails and is tried again; `nowhere` waits for a node that the cluster does not have.
 definitions() {
   jq -n --arg shell "$ARCHFAN_IMAGE_SHELL" --arg index "${ARCHFAN_IMAGE_SHELL%:*}" \
     --arg amd64 "$(digest linux/amd64)" --arg arm64 "$(digest linux/arm64)" '
     def build($name; $spec): {apiVersion: "archfan.dev/v1alpha1", kind: "MultiArchBuild", metadata: {name: $name}, spec: $spec};
     def step($script): {steps: [{name: "run", image: $shell, script: "#!/bin/sh\nset -eu\n\($script)\n"}]};
+    def there: step("case $(platform.arch) in amd64) d=\($amd64) ;; *) d=\($arm64) ;; esac
+      printf %s \($index) >$(results.IMAGE_URL.path); printf %s \"$d\" >$(results.IMAGE_DIGEST.path)")
+      + {results: [{name: "IMAGE_URL"}, {name: "IMAGE_DIGEST"}]};
     ["linux/amd64", "linux/arm64"] as $both |
     {apiVersion: "v1", kind: "List", items: [
       build("sleep"; {params: [{name: "SECONDS"}], platforms: $both,
         taskSpec: (step("sleep $(params.SECONDS)") + {params: [{name: "SECONDS"}]})}),
       build("broken"; {platforms: $both, taskSpec: step("exit 1")}),
       build("nowhere"; {platforms: ["linux/s390x"], strategy: {pendingTimeout: "10s"}, taskSpec: step("true")}),
-      build("index"; {platforms: $both,
-        taskSpec: (step("case $(platform.arch) in amd64) d=\($amd64) ;; *) d=\($arm64) ;; esac
-          printf %s \($index) >$(results.IMAGE_URL.path); printf %s \"$d\" >$(results.IMAGE_DIGEST.path)")
-          + {results: [{name: "IMAGE_URL"}, {name: "IMAGE_DIGEST"}]}),
-        workspaces: [{name: "ca"}],
-        index: {image: "\($index):installed", workspaces: [{name: "ca"}]}})
+      build("index"; {platforms: $both, taskSpec: there, workspaces: [{name: "ca"}],
+        index: {image: "\($index):installed", workspaces: [{name: "ca"}]}}),
+      build("copied"; {params: [{name: "TO"}], platforms: $both, taskSpec: there, workspaces: [{name: "ca"}],
+        index: {image: "\($index)-$(params.TO):installed", workspaces: [{name: "ca"}]}})
     ]}'
 }
 

@@ -45,7 +45,11 @@ no_alert_fires() {
   [[ -z $firing ]] || die "alerts fire: $firing"
 }
 
-change_level() { in_ops patch configmap archfan-log --type merge -p "{\"data\": {\"level\": \"$1\"}}" >/dev/null; }
+# change_level LEVEL: a kubelet looks after the ConfigMaps of a pod about once a minute, and when the pod changes: so it is changed, too.
+change_level() {
+  in_ops patch configmap archfan-log --type merge -p "{\"data\": {\"level\": \"$1\"}}" >/dev/null
+  in_ops annotate pods -l app.kubernetes.io/component=controller --overwrite "archfan.dev/test-level=$1" >/dev/null
+}
 
 # level_has_changed: the kubelet brings a changed ConfigMap within about a minute.
 level_has_changed() {
