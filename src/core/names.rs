@@ -14,7 +14,7 @@ const DIGEST: usize = 32;
 /// and equal inputs equal ones.
 pub fn child_name(parent: &str, suffix: &str) -> String {
     if parent.len() + suffix.len() <= LONGEST {
-        return tidy(format!("{parent}{suffix}"));
+        return tidy([parent, suffix].concat());
     }
     let head = LONGEST - DIGEST;
     if suffix.len() < head {

@@ -10,8 +10,8 @@ use super::nearest;
 /// A platform, in its one canonical form. Two platforms are the same if and only if they are equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
-    os: String,
-    arch: String,
+    os: &'static str,
+    arch: &'static str,
     variant: String,
 }
 
@@ -70,27 +70,27 @@ impl Platform {
             }
         };
         let os = if os == "macos" { "darwin" } else { os };
-        if !SYSTEMS.contains(&os) {
+        let Some(os) = word(os, SYSTEMS) else {
             return Err(unknown("operating system", os, SYSTEMS));
-        }
+        };
         let (arch, variant) = normalize(arch, variant);
-        if !ARCHITECTURES.contains(&arch.as_str()) {
-            return Err(unknown("architecture", &arch, ARCHITECTURES));
-        }
-        if !is_variant(&variant) {
+        let Some(arch) = word(arch, ARCHITECTURES) else {
+            return Err(unknown("architecture", arch, ARCHITECTURES));
+        };
+        if !is_variant(variant) {
             return Err(format!("{variant:?} is no variant; variants look like v7"));
         }
-        Ok(Self { os: os.to_owned(), arch, variant })
+        Ok(Self { os, arch, variant: variant.to_owned() })
     }
 
     /// `GOOS`: `linux`.
-    pub fn os(&self) -> &str {
-        &self.os
+    pub fn os(&self) -> &'static str {
+        self.os
     }
 
     /// `GOARCH`: `arm64`. Also the value of a node's label `kubernetes.io/arch`.
-    pub fn arch(&self) -> &str {
-        &self.arch
+    pub fn arch(&self) -> &'static str {
+        self.arch
     }
 
     /// `v7` and the like; empty for most.
@@ -100,7 +100,7 @@ impl Platform {
 
     /// What `uname -m` says on such a machine: `aarch64`.
     pub fn machine(&self) -> String {
-        match (self.arch.as_str(), self.variant.as_str()) {
+        match (self.arch, self.variant.as_str()) {
             ("amd64", _) => "x86_64".to_owned(),
             ("arm64", _) => "aarch64".to_owned(),
             ("386", _) => "i686".to_owned(),
@@ -115,12 +115,10 @@ impl Platform {
     /// The form for places where `/` cannot stand, such as labels, tags, folders and names of results: `linux-arm64`,
     /// `linux-arm-v7`.
     pub fn key(&self) -> String {
-        let mut key = format!("{}-{}", self.os, self.arch);
-        if !self.variant.is_empty() {
-            key.push('-');
-            key.push_str(&self.variant);
+        match self.variant.as_str() {
+            "" => [self.os, self.arch].join("-"),
+            variant => [self.os, self.arch, variant].join("-"),
         }
-        key
     }
 
     /// Whether a node of `self` can run what is built for `other`: the same operating system and architecture. Kubernetes has
@@ -132,18 +130,29 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.arch)?;
-        if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
+        f.write_str(self.os)?;
+        f.write_str("/")?;
+        f.write_str(self.arch)?;
+        if self.variant.is_empty() {
+            return Ok(());
+        }
+        f.write_str("/")?;
+        f.write_str(&self.variant)
     }
 }
 
+/// A word as it stands in a list of all that there are.
+fn word(text: &str, known: &[&'static str]) -> Option<&'static str> {
+    known.iter().copied().find(|known| *known == text)
+}
+
 fn is_architecture(text: &str) -> bool {
-    ARCHITECTURES.contains(&normalize(text, "").0.as_str())
+    ARCHITECTURES.contains(&normalize(text, "").0)
 }
 
 /// containerd `platforms.normalizeArch`, and `uname -m` spellings beside it.
-fn normalize(arch: &str, variant: &str) -> (String, String) {
-    let (arch, variant) = match (arch, variant) {
+fn normalize<'a>(arch: &'a str, variant: &'a str) -> (&'a str, &'a str) {
+    match (arch, variant) {
         ("x86_64" | "x86-64" | "x64" | "amd64", "v1") => ("amd64", ""),
         ("x86_64" | "x86-64" | "x64" | "amd64", variant) => ("amd64", variant),
         ("i386" | "i486" | "i586" | "i686" | "x86" | "386", _) => ("386", ""),
@@ -156,8 +165,7 @@ fn normalize(arch: &str, variant: &str) -> (String, String) {
         ("loongarch64", variant) => ("loong64", variant),
         ("powerpc64le" | "ppc64el", variant) => ("ppc64le", variant),
         other => other,
-    };
-    (arch.to_owned(), variant.to_owned())
+    }
 }
 
 /// Variants are short and end up in names: `v7`, `v8.1`, `power9`, `rva22u64`.
