@@ -49,7 +49,8 @@ fn reason(failed: &[&PlatformStatus]) -> Reason {
         .unwrap_or(Reason::BuildFailed)
 }
 
-fn tell(platform: &PlatformStatus) -> String {
+/// Says that a platform failed, and why.
+pub fn tell(platform: &PlatformStatus) -> String {
     match platform.message.as_str() {
         "" => format!("{} failed", platform.platform),
         message => format!("{} failed: {message}", platform.platform),

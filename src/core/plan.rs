@@ -647,7 +647,8 @@ impl<'a> Work<'a> {
     /// Puts the status together, and says what has changed.
     fn report(mut self, verdict: Verdict, reason: &str, cause: Option<&str>) -> Plan {
         let observed = self.observed;
-        let line = status::line(&self.platforms, self.index.as_ref());
+        let told = cause.or(self.extra.ending.as_ref().map(|ending| ending.message.as_str()));
+        let line = status::line(&self.platforms, self.index.as_ref(), told.unwrap_or_default());
         let message = match (cause, &self.extra.ending) {
             (Some(cause), _) if self.platforms.is_empty() => cause.to_owned(),
             (Some(cause), _) => format!("{cause} ({line})"),

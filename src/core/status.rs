@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::duration::human;
+use super::failure;
 use super::problem::Reason;
 use crate::api::status::{Phase, PlatformStatus, TaskStatus};
 use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
@@ -64,7 +65,9 @@ pub fn whole_seconds(time: Timestamp) -> Time {
 }
 
 /// One readable line: `linux/amd64 succeeded in 2m10s, linux/arm64 pending: no node has kubernetes.io/arch=arm64`.
-pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>) -> String {
+///
+/// `cause` is what the line stands behind, if it does: what it has said of a platform already is not said again.
+pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>, cause: &str) -> String {
     let mut line = String::new();
     for platform in platforms {
         if !line.is_empty() {
@@ -72,7 +75,9 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>) -> String 
         }
         let _ = write!(line, "{} ", platform.platform);
         line.push_str(&word(platform.phase, platform.start_time.as_ref(), platform.completion_time.as_ref()));
-        say_why(&mut line, platform.phase, &platform.message);
+        if !cause.contains(&failure::tell(platform)) {
+            say_why(&mut line, platform.phase, &platform.message);
+        }
         if !platform.required && matches!(platform.phase, Phase::Failed | Phase::Cancelled) {
             line.push_str(" (optional, left out)");
         }
@@ -89,7 +94,9 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>) -> String 
             }
             phase => {
                 line.push_str(&word(phase, index.start_time.as_ref(), index.completion_time.as_ref()));
-                say_why(&mut line, phase, &index.message);
+                if !cause.contains(&index.message) {
+                    say_why(&mut line, phase, &index.message);
+                }
             }
         }
     }
@@ -165,20 +172,22 @@ mod tests {
             message: "é".repeat(LONGEST + 1),
             ..PlatformStatus::default()
         };
-        assert_eq!(line(&[platform], None), format!("linux/arm64 failed: {}…", "é".repeat(LONGEST)));
+        assert_eq!(line(&[platform], None, ""), format!("linux/arm64 failed: {}…", "é".repeat(LONGEST)));
     }
 
     #[test]
     fn the_index_is_part_of_the_line() {
         let mut index = TaskStatus { phase: Phase::Succeeded, ..TaskStatus::default() };
-        assert_eq!(line(&[], Some(&index)), ", index pushed");
+        assert_eq!(line(&[], Some(&index), ""), ", index pushed");
         index.results = vec![TaskRunResult {
             name: "IMAGE_DIGEST".into(),
             value: ParamValue::String("sha256:0a\n".into()),
         }];
-        assert_eq!(line(&[], Some(&index)), ", index pushed as sha256:0a");
+        assert_eq!(line(&[], Some(&index), ""), ", index pushed as sha256:0a");
         index.phase = Phase::Failed;
         index.message = "no login".into();
-        assert_eq!(line(&[], Some(&index)), ", index failed: no login");
+        assert_eq!(line(&[], Some(&index), ""), ", index failed: no login");
+        let cause = "the image index could not be assembled: no login";
+        assert_eq!(line(&[], Some(&index), cause), ", index failed");
     }
 }

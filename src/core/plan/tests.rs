@@ -354,10 +354,29 @@ fn the_first_failure_ends_the_others() {
     world.settle();
     assert_eq!(world.verdict(), outcome("False", "BuildFailed"));
     assert_eq!(world.phases(), [Phase::Cancelled, Phase::Failed]);
-    assert!(
-        world.condition().message.starts_with("linux/arm64 failed: step build exited with 1 ("),
-        "{}",
-        world.condition().message
+    assert_eq!(
+        world.condition().message,
+        "linux/arm64 failed: step build exited with 1 (linux/amd64 cancelled, linux/arm64 failed after 0s)",
+        "the cause stands there once"
+    );
+}
+
+#[test]
+fn each_cause_is_told_once() {
+    let build = json!({
+        "platforms": ["linux/amd64", "linux/arm64", {"platform": "linux/s390x", "required": false}],
+        "taskRef": {"name": "x"}, "strategy": {"failFast": false},
+    });
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    for name in [AMD64, ARM64, "app-build-linux-s390x"] {
+        world.report(name, "False", "StepFailed", "broken", json!([]));
+    }
+    world.settle();
+    assert_eq!(
+        world.condition().message,
+        "linux/amd64 failed: broken; linux/arm64 failed: broken (linux/amd64 failed after 0s, linux/arm64 failed after 0s, \
+         linux/s390x failed after 0s: broken (optional, left out))"
     );
 }
 
