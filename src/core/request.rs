@@ -86,6 +86,16 @@ pub struct Task {
     pub place: Option<usize>,
 }
 
+impl Task {
+    /// Whether a workspace of the run is bound to the task's children.
+    pub fn takes(&self, workspace: &Workspace) -> bool {
+        match &self.written.workspaces {
+            None => workspace.by_default,
+            Some(mappings) => mappings.iter().any(|mapping| mapping.target() == workspace.name),
+        }
+    }
+}
+
 /// What a task runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskSource {

@@ -8,7 +8,7 @@
 //! | two claims on one TaskRun while Tekton's `coschedule` is `workspaces` | refused: `TooManyClaims` |
 //! | a claim that is not there, or not bound and made where its first pod runs | waits: the first child decides, the others follow |
 //! | a volume that no node of a platform can reach | refused: `VolumeNotReachable` |
-//! | an `emptyDir` | a warning: each child gets its own |
+//! | an `emptyDir` that one task is to find filled by another | a warning: each child gets its own |
 //! | children of one claim with different users or groups | a warning that names both |
 //!
 //! Access modes: Kubernetes, "Persistent Volumes", "Access Modes". The rule of one claim per TaskRun: Tekton
@@ -320,7 +320,9 @@ fn warnings(input: &Input<'_>) -> Vec<Warning> {
         let archives = input.request.index.as_ref().is_some_and(
             |index| matches!(&index.source, Source::Archives { workspace: name, .. } if *name == workspace.name),
         );
-        if empty && (archives || input.children.len() > 1) {
+        // For one task it is a scratch folder, which is what an emptyDir is for.
+        let handed_on = input.request.tasks.iter().filter(|task| task.takes(workspace)).count() > 1;
+        if empty && (archives || handed_on) {
             warnings.push(Warning {
                 reason: Reason::EmptyDirNotShared.as_str().to_owned(),
                 message: format!(

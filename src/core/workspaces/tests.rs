@@ -218,16 +218,24 @@ fn a_claim_that_cannot_be_mounted_is_refused() {
 }
 
 #[test]
-fn an_empty_dir_is_warned_of() {
+fn an_empty_dir_that_one_task_would_leave_to_another_is_warned_of() {
     let spec = json!({"workspaces": [{"name": "source", "emptyDir": {}}]});
-    let Verdict::Go(sharing) = judge_with(two(), spec.clone(), &[], None) else { panic!() };
+    let chain = |second: Value| {
+        let mut second = second;
+        second["name"] = "build".into();
+        second["taskRef"] = json!({"name": "x"});
+        json!({"platforms": ["amd64"], "tasks": [{"name": "fetch", "taskRef": {"name": "x"}}, second]})
+    };
+    let Verdict::Go(sharing) = judge_with(chain(json!({})), spec.clone(), &[], None) else { panic!() };
     assert_eq!(sharing.warnings[0].reason, "EmptyDirNotShared");
-    let alone = judge_with(json!({"platforms": ["amd64"]}), spec.clone(), &[], None);
-    assert_eq!(alone, Verdict::Go(Sharing::default()));
     let index = json!({"platforms": ["amd64"], "workspaces": [{"name": "source"}],
         "index": {"image": "r/a:v", "archives": {"workspace": "source"}}});
-    let Verdict::Go(sharing) = judge_with(index, spec, &[], None) else { panic!() };
+    let Verdict::Go(sharing) = judge_with(index, spec.clone(), &[], None) else { panic!() };
     assert!(sharing.warnings[0].message.contains("no archives"), "{sharing:?}");
+    // Scratch folders: nobody looks for anything in them.
+    for build in [two(), json!({"platforms": ["amd64"]}), chain(json!({"workspaces": []}))] {
+        assert_eq!(judge_with(build, spec.clone(), &[], None), Verdict::Go(Sharing::default()));
+    }
 }
 
 #[test]
