@@ -248,7 +248,8 @@ impl Offline {
             now: Timestamp::UNIX_EPOCH,
             settings: self.settings.clone(),
         };
-        let Accepted { request, plan, root, .. } = accept::accept(&observed, &ExtraFields::default())?;
+        let Accepted { request, plan, root, templates, .. } =
+            accept::accept(&observed, &ExtraFields::default())?;
         let family = Family {
             run: &case.run,
             request: &request,
@@ -256,6 +257,7 @@ impl Offline {
             settings: &self.settings,
             root: Path::root(&root),
             keep_assistant: plan.keep_assistant,
+            templates: &templates,
         };
         let mut children = Vec::new();
         for index in 0..request.tasks.len() {

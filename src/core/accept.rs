@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::children::{BodyMetadata, Family, Owner};
+use super::children::{BodyMetadata, Checked, Family, Owner, TaskRunBody};
 use super::names::child_name;
 use super::observed::{Claim, DEFAULT_TIMEOUT, Definition, Facts, Observed};
 use super::path::Path;
 use super::problem::{Problem, Reason};
 use super::request::{Input, Request};
+use super::templates::Templates;
 use super::workspaces::{self, Verdict};
 use super::{duration, inherit};
 use crate::api::names::CUSTOM_RUN_API_VERSION;
@@ -78,6 +79,10 @@ pub struct Accepted {
     pub hold: Hold,
     /// What the author ought to know.
     pub warnings: Vec<Warning>,
+    /// Pod templates of its children, as far as they have been needed.
+    pub templates: Templates,
+    /// The first child of each platform, where it was made to be judged.
+    pub first: Vec<TaskRunBody>,
 }
 
 /// What keeps children from being created.
@@ -112,9 +117,9 @@ pub struct ClaimBody {
 pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<Problem>> {
     let run = &*observed.run;
     let facts = &observed.facts;
-    let digest = spec_digest(run);
     if let Some(plan) = &extra.plan
-        && plan.spec_digest != digest
+        && !was_read(run, extra)
+        && plan.spec_digest != spec_digest(run)
     {
         return Err(vec![Problem::new(
             Reason::SpecChanged,
@@ -129,15 +134,25 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
         None => Some(facts.tekton.default_timeout.unwrap_or(DEFAULT_TIMEOUT)),
     };
     let path = Path::root(&root);
+    let templates = Templates::default();
     let request = Request::parse(Input { run, spec, root: &path, default_timeout })?;
     let mut plan = match &extra.plan {
         Some(plan) => plan.clone(),
-        None => fresh_plan(run, facts, &request, definition, spec, digest),
+        None => fresh_plan(run, facts, &request, definition, spec),
     };
     let claims = claims_to_make(run, facts, &request, &mut plan);
     if plan.claims_settled {
         let warnings = extra.warnings.clone();
-        return Ok(Accepted { request, plan, root, claims: Vec::new(), hold: Hold::None, warnings });
+        return Ok(Accepted {
+            request,
+            plan,
+            root,
+            claims: Vec::new(),
+            hold: Hold::None,
+            warnings,
+            templates,
+            first: Vec::new(),
+        });
     }
     let family = Family {
         run,
@@ -146,8 +161,9 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
         settings: &observed.settings,
         root: path,
         keep_assistant: false,
+        templates: &templates,
     };
-    let children = family.check()?;
+    let Checked { children, first } = family.check()?;
     let verdict = workspaces::judge(workspaces::Input {
         request: &request,
         claims: &with_claims_to_make(facts, &claims),
@@ -163,7 +179,9 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
     };
     plan.claims_settled = hold == Hold::None;
     plan.keep_assistant = sharing.keep_assistant;
-    Ok(Accepted { request, plan, root, claims, hold, warnings: sharing.warnings })
+    // Those that keep to the affinity assistant bear one annotation more.
+    let first = if sharing.keep_assistant { Vec::new() } else { first };
+    Ok(Accepted { request, plan, root, claims, hold, warnings: sharing.warnings, templates, first })
 }
 
 /// The build's spec and where it stands: as frozen at the start, or as it is now.
@@ -236,13 +254,12 @@ fn fresh_plan(
     request: &Request,
     definition: Option<DefinitionRef>,
     spec: &Value,
-    spec_digest: String,
 ) -> AcceptedPlan {
     let owner = facts.pipeline_run.as_deref();
     AcceptedPlan {
         spec: definition.is_some().then(|| spec.clone()),
         definition,
-        spec_digest,
+        spec_digest: spec_digest(run),
         inherited: inherit::from_owner(run, owner, &facts.tekton),
         timeout: duration::format(request.timeout.unwrap_or_default()),
         claims: BTreeMap::new(),
@@ -309,13 +326,24 @@ fn with_claims_to_make<'a>(facts: &'a Facts, claims: &[ClaimBody]) -> Cow<'a, BT
     Cow::Owned(all)
 }
 
+/// Whether this very spec was found to be the accepted one before: the API server gives each change of a spec a generation of its own.
+/// (While a run comes to its end the generation that was read last may be the one that was refused.)
+fn was_read(run: &CustomRun, extra: &ExtraFields) -> bool {
+    let read = run.status.as_ref().and_then(|status| status.observed_generation);
+    extra.ending.is_none() && read.is_some() && read == run.metadata.generation
+}
+
 /// Digest of the parts of a CustomRun's spec that say what is built. `status`, `timeout`, `retries` and the service account are not
 /// among them: Tekton writes the first, and its webhook may fill in the last.
 fn spec_digest(run: &CustomRun) -> String {
     let spec = &run.spec;
-    let parts = serde_json::to_vec(&(&spec.custom_ref, &spec.custom_spec, &spec.params, &spec.workspaces));
+    let mut parts = Vec::with_capacity(4096);
     // What was read from JSON can be written as JSON.
-    hex(digest(&SHA256, &parts.unwrap_or_default()).as_ref(), 16)
+    let _ = serde_json::to_writer(
+        &mut parts,
+        &(&spec.custom_ref, &spec.custom_spec, &spec.params, &spec.workspaces),
+    );
+    hex(digest(&SHA256, &parts).as_ref(), 16)
 }
 
 /// The first `length` hexadecimal digits of some bytes.

@@ -4,20 +4,22 @@
 //! prints what the controller creates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::names::child_name;
 use super::path::Path;
-use super::placement::{self, Layer};
+use super::placement;
 use super::platform::Platform;
 use super::problem::{Problem, Reason};
 use super::request::{Override, Request, Target, Task, TaskSource, Workspace};
 use super::settings::Settings;
+use super::templates::Templates;
 use super::variables::{self, Scope, TaskResults};
 use super::{duration, nearest, workspaces};
-use crate::api::multiarchbuild::{PodTemplate, TaskRef, WorkspaceMapping};
+use crate::api::multiarchbuild::{TaskRef, WorkspaceMapping};
 use crate::api::names::{CUSTOM_RUN_API_VERSION, TEKTON_API_VERSION, annotation, label};
 use crate::api::status::{AcceptedPlan, Inherited};
 use crate::api::tekton::{CustomRun, Metadata, Param, ParamValue, WorkspaceBinding};
@@ -96,7 +98,7 @@ pub struct TaskRunBodySpec {
     pub timeout: String,
     /// Where it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<Value>,
+    pub pod_template: Option<Arc<Value>>,
     /// What its workspaces are bound to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workspaces: Vec<WorkspaceBinding>,
@@ -132,13 +134,25 @@ pub struct Family<'a> {
     /// Whether children keep to the node of the pipeline's affinity assistant: only where all of them run on one architecture and
     /// share a volume that one node at a time can mount.
     pub keep_assistant: bool,
+    /// The pod templates that have been made so far.
+    pub templates: &'a Templates,
 }
 
-impl Family<'_> {
+/// What comes of making every child before any is created.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    /// What the workspace planner wants to know of each, in the order of platforms and then of tasks.
+    pub children: Vec<workspaces::Child<'a>>,
+    /// The first child of each platform. No result of an earlier task can change it, so it may be created as it is.
+    pub first: Vec<TaskRunBody>,
+}
+
+impl<'a> Family<'a> {
     /// Name of the child for a task on a platform.
     pub fn name(&self, target: &Target, task: &Task) -> String {
         let key = target.platform.key();
-        let suffix = if self.request.chained { format!("-{key}-{}", task.name) } else { format!("-{key}") };
+        let suffix =
+            if self.request.chained { ["-", &key, "-", &task.name].concat() } else { ["-", &key].concat() };
         child_name(&self.request.context.custom_run, &suffix)
     }
 
@@ -194,14 +208,17 @@ impl Family<'_> {
         Ok(TaskRunBody { api_version: TEKTON_API_VERSION, kind: "TaskRun", metadata, spec })
     }
 
-    /// What the workspace planner wants to know of every build child, each as it would be created.
+    /// Makes every build child as it would be created, to see that it can be.
     ///
     /// # Errors
     /// Every problem that creating them would meet.
-    pub fn check(&self) -> Result<Vec<workspaces::Child>, Vec<Problem>> {
+    pub fn check(&self) -> Result<Checked<'a>, Vec<Problem>> {
         let request = self.request;
         let mut problems: Vec<Problem> = Vec::new();
-        let mut children = Vec::with_capacity(request.targets.len() * request.tasks.len());
+        let mut checked = Checked {
+            children: Vec::with_capacity(request.targets.len() * request.tasks.len()),
+            first: Vec::with_capacity(request.targets.len()),
+        };
         let expected: Vec<TaskResults> =
             (0..request.tasks.len()).map(|index| request.expected_results(index)).collect();
         let list = self.root.field("tasks");
@@ -216,10 +233,14 @@ impl Family<'_> {
                     note(&mut problems, scope.list(&expression.values, &path.field("values")));
                 }
                 let child = note(&mut problems, self.build(target, index, &expected[index]));
-                children.extend(child.map(|child| workspaces::Child::new(&target.runs_on, &child)));
+                let Some(child) = child else { continue };
+                checked.children.push(workspaces::Child::new(&target.runs_on, &child));
+                if index == 0 {
+                    checked.first.push(child);
+                }
             }
         }
-        if problems.is_empty() { Ok(children) } else { Err(problems) }
+        if problems.is_empty() { Ok(checked) } else { Err(problems) }
     }
 
     /// The CustomRun as an owner. It comes first: Tekton takes a TaskRun for a PipelineRun's own by `ownerReferences[0]`
@@ -316,44 +337,6 @@ impl Family<'_> {
             Some(text) => read(text, &place.field("timeout")),
             None => Ok(duration::format(self.request.timeout.unwrap_or_default())),
         }
-    }
-
-    fn pod_template(
-        &self,
-        target: &Target,
-        overrides: &[&Override],
-        scope: &Scope<'_>,
-    ) -> Result<Value, Problem> {
-        let template = self.root.field("taskRunTemplate");
-        let entries = self.root.field("taskRunSpecs");
-        let owner = Path::root("PipelineRun spec");
-        let inherited_place =
-            owner.field("taskRunSpecs").named(&self.request.context.pipeline_run).to_string();
-        let mut written: Vec<(Value, Option<String>)> = Vec::new();
-        for (value, path) in self.request.template.pod_template.iter().map(|value| (value, template)).chain(
-            overrides
-                .iter()
-                .filter_map(|entry| Some((entry.entry.pod_template.as_ref()?, entries.index(entry.place)))),
-        ) {
-            let path = path.field("podTemplate");
-            written.push((scope.json(&to_json(value), &path)?, Some(path.to_string())));
-        }
-        let mut layers: Vec<Layer<'_>> = Vec::new();
-        if let Some(inherited) = &self.plan.inherited {
-            layers.extend(inherited.general.iter().map(|template| Layer { template, place: None }));
-            layers.extend(
-                inherited
-                    .specific
-                    .iter()
-                    .map(|template| Layer { template, place: Some(Path::root(&inherited_place)) }),
-            );
-        }
-        layers.extend(
-            written
-                .iter()
-                .map(|(template, place)| Layer { template, place: place.as_deref().map(Path::root) }),
-        );
-        placement::place(&layers, &target.runs_on)
     }
 
     fn workspaces(
@@ -602,11 +585,6 @@ fn resolve_ref(task_ref: &TaskRef, scope: &Scope<'_>, path: &Path<'_>) -> Result
         out.insert("params".to_owned(), params.into());
     }
     Ok(Value::Object(out))
-}
-
-/// A pod template as JSON. It was JSON before, so this cannot fail.
-fn to_json(template: &PodTemplate) -> Value {
-    serde_json::to_value(template).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! (`docs/supply-chain.md`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -133,7 +134,7 @@ impl Family<'_> {
             )),
             retries: self.request.retries,
             timeout: super::duration::format(self.request.timeout.unwrap_or_default()),
-            pod_template,
+            pod_template: pod_template.map(Arc::new),
             workspaces: bindings,
             ..TaskRunBodySpec::default()
         };

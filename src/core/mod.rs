@@ -35,6 +35,7 @@ pub mod reuse;
 pub mod settings;
 pub mod shape;
 pub mod status;
+pub mod templates;
 pub mod timeouts;
 pub mod variables;
 pub mod workspaces;

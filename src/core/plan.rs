@@ -93,7 +93,10 @@ pub fn plan(observed: &Observed) -> Plan {
             let ending = Ending { reason: reason.as_str().to_owned(), message: problem::tell(&problems) };
             Work::wind_down_unread(observed, before, extra, ending)
         }
-        (Ok(accepted), cancelled) => Work::new(observed, before, extra).go_on(&accepted, cancelled),
+        (Ok(mut accepted), cancelled) => {
+            let made = std::mem::take(&mut accepted.first).into_iter().map(Some).collect();
+            Work { made, ..Work::new(observed, before, extra) }.go_on(&accepted, cancelled)
+        }
     }
 }
 
@@ -112,6 +115,8 @@ struct Work<'a> {
     index: Option<TaskStatus>,
     /// Children at work that the run does not ask for: made before its spec was changed, by a look that could not write it down.
     strays: Vec<String>,
+    /// The first child of each platform, if it was made already while the run was judged.
+    made: Vec<Option<TaskRunBody>>,
     actions: Vec<Action>,
     again: Duration,
 }
@@ -137,6 +142,7 @@ impl<'a> Work<'a> {
             platforms: Vec::new(),
             index: None,
             strays: Vec::new(),
+            made: Vec::new(),
             actions: Vec::new(),
             again: jittered(RESYNC, observed.run.metadata.uid.as_deref().unwrap_or_default()),
         }
@@ -156,6 +162,7 @@ impl<'a> Work<'a> {
             settings: &self.observed.settings,
             root,
             keep_assistant: accepted.plan.keep_assistant,
+            templates: &accepted.templates,
         };
         // A cancel comes before an end that is under way, because Tekton waits for its exact reason.
         let asked = cancelled
@@ -343,7 +350,7 @@ impl<'a> Work<'a> {
 
     /// What the next task of a platform comes to: a child to create, or an end without one.
     fn candidate(
-        &self,
+        &mut self,
         accepted: &Accepted,
         family: &Family<'_>,
         number: usize,
@@ -358,7 +365,11 @@ impl<'a> Work<'a> {
             let reason = Reason::When.as_str().to_owned();
             return Ok(Candidate::Task(Box::new(TaskStatus { reason, ..found(Phase::Skipped) })));
         }
-        let mut body = family.build(target, index, &results)?;
+        let made = self.made.get_mut(number).filter(|_| index == 0).and_then(Option::take);
+        let mut body = match made {
+            Some(body) => body,
+            None => family.build(target, index, &results)?,
+        };
         if let Some(text) = &request.strategy.reuse {
             reuse::mark(&mut body, text);
             if let Some(earlier) = reuse::find(&body, &self.observed.facts.reusable) {

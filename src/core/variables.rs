@@ -422,6 +422,16 @@ pub fn platform_only(value: &Value, platform: &Platform, path: &Path<'_>) -> Res
     })
 }
 
+/// Whether a variable may stand anywhere in some JSON, so that it has to be read for each child anew.
+pub fn holds_variable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("$("),
+        Value::Array(items) => items.iter().any(holds_variable),
+        Value::Object(fields) => fields.iter().any(|(key, item)| key.contains("$(") || holds_variable(item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn platform_variable<'a>(platform: &'a Platform, part: Option<&str>) -> Option<Cow<'a, str>> {
     Some(match part {
         None => platform.to_string().into(),

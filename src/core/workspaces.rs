@@ -15,6 +15,7 @@
 //! `pkg/workspace/validate.go`, which looks at `claimName` only, so two folders of one claim are one claim.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 
@@ -66,29 +67,29 @@ pub struct Input<'a> {
     /// Tekton's `coschedule`, if it may be read.
     pub coschedule: Option<&'a str>,
     /// One child per platform and task, in that order, as they would be created.
-    pub children: &'a [Child],
+    pub children: &'a [Child<'a>],
 }
 
 /// What the planner looks at in a child. The child itself need not be kept: those of a large run, with a thousand params each, would
 /// take hundreds of megabytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Child {
+pub struct Child<'a> {
     name: String,
-    runs_on: Platform,
+    runs_on: &'a Platform,
     claims: BTreeSet<String>,
-    identity: String,
+    identity: Identity,
 }
 
-impl Child {
+impl<'a> Child<'a> {
     /// Looks at a child that runs on nodes of a platform.
-    pub fn new(runs_on: &Platform, body: &TaskRunBody) -> Self {
+    pub fn new(runs_on: &'a Platform, body: &TaskRunBody) -> Self {
         let claims =
             body.spec.workspaces.iter().filter_map(|binding| binding.persistent_volume_claim.as_ref());
         Self {
             name: body.metadata.name.clone(),
-            runs_on: runs_on.clone(),
+            runs_on,
             claims: claims.map(|claim| claim.claim_name.clone()).collect(),
-            identity: identity(body),
+            identity: Identity::of(body),
         }
     }
 }
@@ -101,7 +102,7 @@ pub fn judge(input: Input<'_>) -> Verdict {
     let mut waits = None;
     let mut first_only = None;
     for (claim, platforms) in &users {
-        let facts = match input.claims.get(claim) {
+        let facts = match input.claims.get(*claim) {
             // Not read: nothing can be said, so Tekton and the scheduler will.
             None => continue,
             Some(Claim::NotFound) => {
@@ -152,13 +153,13 @@ pub fn claims_of(run: &crate::api::tekton::CustomRun) -> BTreeSet<String> {
 }
 
 /// The platforms on whose nodes each claim is mounted by builds.
-fn users(children: &[Child]) -> BTreeMap<String, Vec<&Platform>> {
-    let mut users: BTreeMap<String, Vec<&Platform>> = BTreeMap::new();
+fn users<'a>(children: &'a [Child<'a>]) -> BTreeMap<&'a str, Vec<&'a Platform>> {
+    let mut users: BTreeMap<&str, Vec<&Platform>> = BTreeMap::new();
     for child in children {
         for claim in &child.claims {
-            let platforms = users.entry(claim.clone()).or_default();
-            if !platforms.contains(&&child.runs_on) {
-                platforms.push(&child.runs_on);
+            let platforms = users.entry(claim).or_default();
+            if !platforms.contains(&child.runs_on) {
+                platforms.push(child.runs_on);
             }
         }
     }
@@ -338,8 +339,8 @@ fn warnings(input: &Input<'_>) -> Vec<Warning> {
 }
 
 /// Children of one claim that run as different users or groups. On NFS and EFS the second cannot write what the first made.
-fn mixed_owners(children: &[Child]) -> Vec<Warning> {
-    let mut first: BTreeMap<&str, &Child> = BTreeMap::new();
+fn mixed_owners(children: &[Child<'_>]) -> Vec<Warning> {
+    let mut first: BTreeMap<&str, &Child<'_>> = BTreeMap::new();
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut warnings = Vec::new();
     for child in children {
@@ -359,14 +360,30 @@ fn mixed_owners(children: &[Child]) -> Vec<Warning> {
     warnings
 }
 
-fn identity(child: &TaskRunBody) -> String {
-    let context = child.spec.pod_template.as_ref().and_then(|template| template.get("securityContext"));
-    let field = |name: &str| {
-        context
-            .and_then(|context| context.get(name))
-            .map_or_else(|| "the image's".to_owned(), ToString::to_string)
-    };
-    format!("user {}, group {}, fsGroup {}", field("runAsUser"), field("runAsGroup"), field("fsGroup"))
+/// As whom the pod of a child writes, as far as its pod template says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    user: Option<Value>,
+    group: Option<Value>,
+    fs_group: Option<Value>,
+}
+
+impl Identity {
+    fn of(child: &TaskRunBody) -> Self {
+        let context = child.spec.pod_template.as_ref().and_then(|template| template.get("securityContext"));
+        let field = |name: &str| context.and_then(|context| context.get(name)).cloned();
+        Self { user: field("runAsUser"), group: field("runAsGroup"), fs_group: field("fsGroup") }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |field: &Option<Value>| {
+            field.as_ref().map_or_else(|| "the image's".to_owned(), ToString::to_string)
+        };
+        let (user, group, fs_group) = (said(&self.user), said(&self.group), said(&self.fs_group));
+        write!(f, "user {user}, group {group}, fsGroup {fs_group}")
+    }
 }
 
 /// The workspace that binds a claim, for complaints.

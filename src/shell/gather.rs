@@ -28,7 +28,7 @@ pub async fn gather<A: Api>(
     now: Timestamp,
 ) -> ApiResult<Observed> {
     let namespace = run.metadata.namespace.clone().unwrap_or_default();
-    let extra: ExtraFields = run
+    let extra = run
         .status
         .as_ref()
         .and_then(|status| ExtraFields::deserialize(&status.extra_fields).ok())

@@ -1,5 +1,7 @@
 //! What a planted bug does to what passes a seam.
 
+use std::sync::Arc;
+
 use archfan::api::names::label;
 use archfan::api::tekton::{CustomRun, CustomRunStatus};
 use archfan::core::children::TaskRunBody;
@@ -12,7 +14,9 @@ pub fn body(body: &mut TaskRunBody, fault: Fault) {
     let is_index = body.metadata.labels.get(label::ROLE).is_some_and(|role| role == label::ROLE_INDEX);
     match fault {
         Fault::SelectorForgotten => {
-            if let Some(Value::Object(template)) = &mut body.spec.pod_template {
+            if let Some(template) = &mut body.spec.pod_template
+                && let Value::Object(template) = Arc::make_mut(template)
+            {
                 template.remove("nodeSelector");
             }
         }

@@ -9,6 +9,7 @@ struct Case {
     plan: AcceptedPlan,
     settings: Settings,
     keep_assistant: bool,
+    templates: Templates,
 }
 
 impl Case {
@@ -24,6 +25,7 @@ impl Case {
             plan: AcceptedPlan::default(),
             settings: Settings::default(),
             keep_assistant: false,
+            templates: Templates::default(),
         }
     }
 
@@ -35,6 +37,7 @@ impl Case {
             settings: &self.settings,
             root: Path::root("spec"),
             keep_assistant: self.keep_assistant,
+            templates: &self.templates,
         }
     }
 
@@ -229,6 +232,7 @@ fn what_a_pipeline_run_says_comes_first() {
     assert_eq!(child["spec"]["computeResources"], json!({"limits": {}}));
     assert_eq!(child["metadata"]["labels"]["from"], "pipelinerun");
     assert_eq!(child["metadata"]["annotations"]["tekton.dev/taskrunSpanContext"], "{}");
+    case.templates = Templates::default();
     // For this one task, a contradiction is the author's error and not a default to overrule.
     case.plan.inherited.as_mut().unwrap().specific =
         Some(json!({"nodeSelector": {"kubernetes.io/arch": "amd64"}}));

@@ -668,6 +668,7 @@ fn an_index_that_ended_before_its_run_could_not_be_read_any_more_is_told() {
     world.succeed("app-build", json!([{"name": "IMAGE_DIGEST", "value": digest('c')}]));
     let run = Arc::make_mut(&mut world.observed.run);
     run.spec.custom_spec.as_mut().unwrap().spec["platforms"] = json!(["s390x"]);
+    run.metadata.generation = Some(2);
     world.settle();
     assert_eq!(world.verdict(), outcome("False", "SpecChanged"));
     assert_eq!(world.extra().index.unwrap().phase, Phase::Succeeded, "it is in the registry");
@@ -905,6 +906,7 @@ fn a_spec_that_changes_under_way_ends_the_run() {
     world.settle();
     let run = Arc::make_mut(&mut world.observed.run);
     run.spec.custom_spec.as_mut().unwrap().spec["platforms"] = json!(["s390x"]);
+    run.metadata.generation = Some(2);
     world.settle();
     assert_eq!(world.cancelled, [AMD64, ARM64]);
     world.end_cancelled();

@@ -5,6 +5,7 @@ use crate::api::status::AcceptedPlan;
 use crate::core::children::Family;
 use crate::core::request::{self, tests::run_with};
 use crate::core::settings::Settings;
+use crate::core::templates::Templates;
 
 /// Judges a build's workspaces in a cluster with one amd64 node in zone a and one arm64 node in zone b.
 fn judge_with(build: Value, spec: Value, claims: &[(&str, Claim)], coschedule: Option<&str>) -> Verdict {
@@ -19,6 +20,7 @@ fn judge_with(build: Value, spec: Value, claims: &[(&str, Claim)], coschedule: O
         Request::parse(request::Input { run: &run, spec: embedded, root: &root, default_timeout: None })
             .unwrap();
     let (plan, settings) = (AcceptedPlan::default(), Settings::default());
+    let templates = Templates::default();
     let family = Family {
         run: &run,
         request: &request,
@@ -26,6 +28,7 @@ fn judge_with(build: Value, spec: Value, claims: &[(&str, Claim)], coschedule: O
         settings: &settings,
         root,
         keep_assistant: false,
+        templates: &templates,
     };
     let mut children = Vec::new();
     for target in &request.targets {
