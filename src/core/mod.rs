@@ -34,6 +34,7 @@ pub mod results;
 pub mod reuse;
 pub mod settings;
 pub mod shape;
+pub mod size;
 pub mod status;
 pub mod templates;
 pub mod timeouts;

@@ -22,7 +22,7 @@ use super::progress::{self, Seen};
 use super::replace::{self, Replacement};
 use super::request::{ONLY_TASK, Target};
 use super::status::Verdict;
-use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, status, timeouts};
+use super::{cancel, chain, cleanup, concurrency, failure, results, reuse, size, status, timeouts};
 use crate::api::names::label;
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus, Warning};
 use crate::api::tekton::{CustomRunStatus, RunResult, TaskRun};
@@ -182,7 +182,8 @@ impl<'a> Work<'a> {
         }
         // Every step makes a task final that was not, so this ends.
         loop {
-            if let Some(ending) = failure::ending(&accepted.request, &self.platforms) {
+            let failed = failure::ending(&accepted.request, &self.platforms);
+            if let Some(ending) = failed.or_else(|| size::ending(size::of(&self.platforms))) {
                 self.look(accepted, &family, true);
                 return self.wind_down(ending, Some(accepted));
             }
@@ -244,6 +245,7 @@ impl<'a> Work<'a> {
             }
             platforms.push(progress::of_platform(request, target, tasks));
         }
+        size::tighten(&mut platforms);
         self.platforms = platforms;
         let at_work = self.observed.children.iter().filter(|(_, child)| !progress::has_ended(child));
         self.strays = at_work.map(|(name, _)| name).filter(|name| !asked.contains(*name)).cloned().collect();
@@ -565,16 +567,8 @@ impl<'a> Work<'a> {
             });
         }
         let results = results::collect(&accepted.request, &self.platforms, self.index.as_ref());
-        let size = results::size(&results);
-        if size > results::MOST_BYTES {
-            let ending = Ending {
-                reason: Reason::ResultsTooLarge.as_str().to_owned(),
-                message: format!(
-                    "the results take {size} bytes, and an object takes {} at most; have the tasks write less, for instance a digest instead of a document",
-                    results::MOST_BYTES
-                ),
-            };
-            return self.wind_down(ending, None);
+        if let Some(ending) = size::ending(results::size(&results) + size::without_results(&self.platforms)) {
+            return self.wind_down(ending, Some(accepted));
         }
         self.results = results;
         self.report(Verdict::True, Reason::Succeeded.as_str(), None)
@@ -583,6 +577,12 @@ impl<'a> Work<'a> {
     /// Brings a run to its end: cancels what still runs, waits for it, and then reports why.
     fn wind_down(mut self, ending: Ending, accepted: Option<&Accepted>) -> Plan {
         self.actions.retain(|action| !matches!(action, Action::CreateClaim(_)));
+        let too_much = ending.reason == Reason::ResultsTooLarge.as_str();
+        if too_much {
+            // Neither the status on the way to the end nor the one after it could hold them.
+            let tasks = self.platforms.iter_mut().flat_map(|platform| &mut platform.tasks);
+            tasks.for_each(|task| task.results.clear());
+        }
         let mut unfinished = 0;
         for (name, child) in &self.observed.children {
             if progress::has_ended(child) {
@@ -619,10 +619,10 @@ impl<'a> Work<'a> {
             index.phase = Phase::Cancelled;
             index.reason = Reason::RunEnded.as_str().to_owned();
         }
-        if let Some(accepted) = accepted {
+        if let Some(accepted) = accepted.filter(|_| !too_much) {
             // What there is may say why it failed; that it is too much must not be another failure.
             let results = results::collect(&accepted.request, &self.platforms, self.index.as_ref());
-            if results::size(&results) <= results::MOST_BYTES {
+            if size::ending(results::size(&results) + size::without_results(&self.platforms)).is_none() {
                 self.results = results;
             }
         }

@@ -1126,6 +1126,30 @@ fn results_that_no_object_can_hold_fail_the_run() {
 }
 
 #[test]
+fn results_that_no_status_can_hold_end_a_run_that_goes_on() {
+    let task = |name: &str| json!({"name": name, "taskRef": {"name": "x"}});
+    let build = json!({"platforms": ["linux/amd64", "linux/arm64"], "tasks": [task("scan"), task("build")]});
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    let scans = [format!("{AMD64}-scan"), format!("{ARM64}-scan")];
+    for scan in &scans {
+        world.succeed(scan, json!([{"name": "SBOM", "value": "x".repeat(800_000)}]));
+        world.settle();
+    }
+    // By then the first platform's second task is at work.
+    assert_eq!(world.cancelled, [format!("{AMD64}-build")]);
+    assert_eq!(world.verdict(), outcome("Unknown", "Running"), "False only when the children have ended");
+    let size = |world: &World| serde_json::to_string(&world.observed.run.status).unwrap().len();
+    assert!(size(&world) < 100_000, "no status is written that the server would not take");
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "ResultsTooLarge"));
+    assert!(world.condition().message.contains("have the tasks write less"), "{}", world.condition().message);
+    assert_eq!(world.observed.run.status.as_ref().unwrap().results, [], "nothing is half there");
+    assert!(size(&world) < 100_000);
+}
+
+#[test]
 fn a_child_that_lost_a_race_for_a_folder_is_replaced() {
     let race = "the step \"run\" failed to start. The pod errored with the message: \"failed to create subPath directory for volumeMount \"ws\"\"";
     let mut world = World::new(&two(), json!({}));
