@@ -1,5 +1,7 @@
 //! What a scenario is made of, and what is compared.
 
+use std::sync::Arc;
+
 use archfan::api::tekton::{CustomRun, CustomRunSpec, CustomRunStatus, EmbeddedSpec};
 use archfan::core::children::{BodyMetadata, Owner, TaskRunBody, TaskRunBodySpec};
 use serde_json::json;
@@ -275,9 +277,9 @@ pub(crate) fn body(
             task_spec: Some(task),
             retries: make.retries,
             timeout: format!("{}s", make.timeout),
-            pod_template: Some(json!({"nodeSelector": {
+            pod_template: Some(Arc::new(json!({"nodeSelector": {
                 "kubernetes.io/arch": if make.homeless { "mips64le" } else { "amd64" },
-            }})),
+            }}))),
             ..TaskRunBodySpec::default()
         },
     }
