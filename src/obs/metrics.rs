@@ -123,6 +123,15 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.gather())
     }
 
+    /// What is counted by platform is there when a platform is first asked for, well before anything of it can fail.
+    pub fn begin_platform_at_zero(&self, platform: &str) {
+        self.retries.with_label_values(&[platform]);
+        for result in ["succeeded", "failed"] {
+            self.platform_build.with_label_values(&[platform, result]);
+            self.platform_duration.with_label_values(&[platform, result]);
+        }
+    }
+
     /// A rate over a counter that appears with its first event misses that event. Those by which alerts and dashboards go are there
     /// from the beginning.
     fn begin_at_zero(&self) {

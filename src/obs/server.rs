@@ -101,3 +101,47 @@ pub async fn serve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn get(router: &Router, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_kubelet_is_told_what_is_stuck_and_when_the_caches_are_filled() {
+        let health = Health::default();
+        let (filled, ready) = watch::channel(false);
+        let router = probes(health.clone(), ready);
+        assert_eq!(get(&router, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(get(&router, "/readyz").await.0, 503);
+        filled.send(true).unwrap();
+        assert_eq!(get(&router, "/readyz").await, (200, "ok\n".to_owned()));
+        let beat = health.watch("work", Duration::ZERO);
+        let (status, words) = get(&router, "/healthz").await;
+        assert_eq!((status, words.contains("work")), (503, true), "{words}");
+        drop(beat);
+        assert_eq!(get(&router, "/healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn everybody_may_scrape_where_nobody_keeps_the_door() {
+        let router = super::metrics(Metrics::new().unwrap(), None);
+        let (status, text) = get(&router, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(text.contains("archfan_runs_total"), "{text}");
+    }
+}

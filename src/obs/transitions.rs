@@ -117,6 +117,9 @@ fn of_platform(
     pod: &impl Fn(&str) -> Option<PodTimes>,
 ) {
     let label = labels::platform(&after.platform);
+    if before.is_none() {
+        metrics.begin_platform_at_zero(&label);
+    }
     let same = before.is_some_and(|before| (before.phase, &before.reason) == (after.phase, &after.reason));
     if !same {
         let task = after.tasks.iter().rev().find(|task| task.phase != Phase::Waiting);

@@ -85,6 +85,20 @@ fn a_whole_life_is_counted_once() {
 }
 
 #[test]
+fn the_first_failure_of_a_platform_is_an_increase() {
+    let metrics = Metrics::new().unwrap();
+    let begun = run(&status(&json!([{"platform": "linux/arm64", "phase": "Waiting"}]), &Value::Null));
+    record(&metrics, &run(&Value::Null), &begun, |_| None);
+    for line in [
+        r#"archfan_platform_retries_total{platform="linux/arm64"} 0"#,
+        r#"archfan_platform_build_seconds_count{platform="linux/arm64",result="failed"} 0"#,
+        r#"archfan_platform_duration_seconds_count{platform="linux/arm64",result="failed"} 0"#,
+    ] {
+        has(&metrics, line);
+    }
+}
+
+#[test]
 fn failures_and_refusals_have_their_reason() {
     let metrics = Metrics::new().unwrap();
     for (reason, result, label) in [
