@@ -38,7 +38,7 @@ without_field() {
 previous_image() {
   local ref
   ref=$("$REPO_DIR/e2e/image")
-  in_registry crane tag "$ref" previous >/dev/null
+  in_registry crane tag "$ref" previous >/dev/null 2>"$WORK/last" || die "$(cat "$WORK/last")"
   echo "${ref%:*}"
 }
 
@@ -60,7 +60,7 @@ install_previous() {
   image=$(previous_image)
   helm uninstall archfan --ignore-not-found --wait >/dev/null
   ARCHFAN_CHARTS=$(previous_charts) "$REPO_DIR/e2e/install" "$@" --set "image.tag=previous,concurrency=$PREVIOUS_CONCURRENCY" >/dev/null
-  if knows_reuse >"$WORK/last" 2>&1; then die "the version before has the field reuse already"; fi
+  if knows_reuse >"$WORK/last" 2>&1; then die "the definition in the cluster has the field reuse although the version before is installed: was it left by somebody else? kubectl delete crd multiarchbuilds.archfan.dev, and call this again"; fi
   grep -q 'unknown field "spec.strategy.reuse"' "$WORK/last" || die "$(cat "$WORK/last")"
   BEFORE=$(runs_as)
   [[ $BEFORE == "$image:previous --concurrency=$PREVIOUS_CONCURRENCY" ]] || die "the version before runs as $BEFORE"
