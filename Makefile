@@ -85,7 +85,7 @@ test-e2e: ## test archfan on the cluster: the whole path, conformance, policies,
 	@e2e/run
 
 .PHONY: self
-self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice; see examples/archfan)
+self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice, half an hour or more)
 	@e2e/self
 
 .PHONY: generate
