@@ -557,8 +557,10 @@ fn is_variable(inner: &str) -> bool {
         return false;
     }
     match segments.as_slice() {
+        // Brackets alone, `$([0])`: a pattern, or a test, of a shell.
+        [] => false,
         [single] => nearest::to(single, ["platform"]).is_some(),
-        _ => segments[0].chars().all(|c| c.is_ascii_alphanumeric()),
+        [first, ..] => first.chars().all(|c| c.is_ascii_alphanumeric()),
     }
 }
 

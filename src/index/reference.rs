@@ -120,10 +120,15 @@ fn split_registry(name: &str) -> (String, String) {
         let path = if path.contains('/') { path.to_owned() } else { format!("library/{path}") };
         ("docker.io".to_owned(), path)
     };
-    match name.split_once('/') {
-        Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", path)) => hub(path),
+    // Names of hosts have no case (RFC 9110, 4.2.3), Docker Hub's no more than others.
+    match name.split_once('/').map(|(host, path)| (host.to_ascii_lowercase(), path)) {
+        Some((host, path))
+            if matches!(host.as_str(), "docker.io" | "index.docker.io" | "registry-1.docker.io") =>
+        {
+            hub(path)
+        }
         Some((host, path)) if host.contains(['.', ':', '[']) || host == "localhost" => {
-            (host.to_ascii_lowercase(), path.to_owned())
+            (host, path.to_owned())
         }
         _ => hub(name),
     }
@@ -199,6 +204,7 @@ mod tests {
             ("team/app", "docker.io/team/app"),
             ("docker.io/nginx:1", "docker.io/library/nginx:1"),
             ("index.docker.io/team/app", "docker.io/team/app"),
+            ("Index.Docker.io/app:v1", "docker.io/library/app:v1"),
             ("quay.io/team/app:v1", "quay.io/team/app:v1"),
             ("docker://quay.io/team/app:v1", "quay.io/team/app:v1"),
             ("localhost/app", "localhost/app"),

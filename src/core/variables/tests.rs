@@ -75,9 +75,20 @@ fn replaces_every_kind_of_variable() {
 
 #[test]
 fn leaves_alone_what_is_no_variable() {
-    for input in
-        ["$(nproc)", "$(date +%s)", "$(cat file.txt)", "$((1+2))", "$HOME", "$(", "$()", "a $( b", "$(x"]
-    {
+    for input in [
+        "$(nproc)",
+        "$(date +%s)",
+        "$(cat file.txt)",
+        "$((1+2))",
+        "$HOME",
+        "$(",
+        "$()",
+        "a $( b",
+        "$(x",
+        "$([0])",
+        "$([*])",
+        "$([\"a\"][1])",
+    ] {
         assert_eq!(text(input).as_deref(), Ok(input), "{input}");
     }
     assert_eq!(text("$$(platform.arch)").as_deref(), Ok("$(platform.arch)"));
