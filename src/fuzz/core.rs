@@ -103,19 +103,20 @@ pub(super) fn spec(bytes: &[u8]) {
 
 /// JSON as a run with everything around it: `run`, and `children`, `pods` and `claims` by name.
 pub(super) fn run(bytes: &[u8]) {
-    let Ok(mut given) = serde_json::from_slice::<Value>(bytes) else { return };
-    let Ok(run) = serde_json::from_value::<CustomRun>(given["run"].take()) else { return };
+    let Ok(Value::Object(mut given)) = serde_json::from_slice::<Value>(bytes) else { return };
+    let mut take = |name: &str| given.remove(name).unwrap_or_default();
+    let Ok(run) = serde_json::from_value::<CustomRun>(take("run")) else { return };
     let mut world = observed(run);
     let map = |value: Value| match value {
         Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
-    for (name, child) in map(given["children"].take()) {
+    for (name, child) in map(take("children")) {
         if let Ok(child) = serde_json::from_value::<TaskRun>(child) {
             world.children.insert(name, Arc::new(child));
         }
     }
-    for (name, pod) in map(given["pods"].take()) {
+    for (name, pod) in map(take("pods")) {
         if let Ok(pod) = serde_json::from_value::<Pod>(pod) {
             world.pods.insert(name, Arc::new(pod));
         }
