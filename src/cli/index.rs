@@ -97,7 +97,7 @@ pub(super) struct PushArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Write IMAGE_URL, IMAGE_DIGEST, IMAGE_REF and IMAGES as files into this folder, as Tekton's results
+    /// Write IMAGE_URL, IMAGE_DIGEST, IMAGE_REF, IMAGES, BYTES_PUSHED and BYTES_SKIPPED as files into this folder, as Tekton's results
     #[arg(long, value_name = "DIR")]
     results_dir: Option<PathBuf>,
 

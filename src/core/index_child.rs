@@ -263,6 +263,8 @@ impl Family<'_> {
             (result::IMAGE_DIGEST, "Digest of the image index"),
             (result::IMAGE_REF, "Reference of the image index, with its digest"),
             (result::IMAGES, "The image index and every platform's manifest, for Tekton Chains"),
+            (result::BYTES_PUSHED, "How many bytes of blobs were sent"),
+            (result::BYTES_SKIPPED, "How many bytes of blobs the registry had already"),
         ]
         .map(|(name, description)| json!({"name": name, "type": "string", "description": description}));
         let mut task = json!({

@@ -57,7 +57,10 @@ pub fn collect(
     for written in
         index.iter().filter(|index| index.phase == Phase::Succeeded).flat_map(|index| &index.results)
     {
-        results.insert(written.name.clone(), text(&written.value));
+        // How much was moved is for the metrics, and differs from one time to the next.
+        if ![result::BYTES_PUSHED, result::BYTES_SKIPPED].contains(&written.name.as_str()) {
+            results.insert(written.name.clone(), text(&written.value));
+        }
     }
     // The keys come last: a name like `linux-arm64-x` is never anything else.
     for (target, status) in request.targets.iter().zip(platforms) {

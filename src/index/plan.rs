@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) manifests: Vec<Moved>,
     /// Blobs that must come before these, each once.
     pub(super) blobs: Vec<MovedBlob>,
+    /// How many bytes of blobs need not be asked for, since a manifest that names them is there.
+    pub(super) there: u64,
 }
 
 /// A manifest on its way.
@@ -71,7 +73,7 @@ pub(super) async fn plan(
         .map_err(|error| Error::new(Kind::Usage, error))?;
     let index = assemble::assemble(format, &entries, &attestations, annotations).map_err(Error::failed)?;
 
-    let found: Vec<(Vec<Moved>, Vec<MovedBlob>)> = stream::iter(&images)
+    let found: Vec<Missing> = stream::iter(&images)
         .map(|image| missing(image, target, registry))
         .buffered(images.len().max(1))
         .try_collect()
@@ -79,9 +81,11 @@ pub(super) async fn plan(
     let mut manifests = Vec::new();
     let mut blobs = BTreeMap::new();
     let mut order = Vec::new();
-    for (of_image, blobs_of_image) in found {
-        manifests.extend(of_image);
-        for blob in blobs_of_image {
+    let mut there = 0u64;
+    for of_image in found {
+        manifests.extend(of_image.manifests);
+        there = there.saturating_add(of_image.there);
+        for blob in of_image.blobs {
             if let Entry::Vacant(place) = blobs.entry(blob.digest.clone()) {
                 order.push(blob.digest.clone());
                 place.insert(blob);
@@ -90,19 +94,25 @@ pub(super) async fn plan(
     }
     let mut blobs: Vec<MovedBlob> = order.iter().filter_map(|digest| blobs.remove(digest)).collect();
     look(&mut blobs, target, registry, ask_all).await?;
-    Ok(Plan { index, images, manifests, blobs })
+    Ok(Plan { index, images, manifests, blobs, there })
 }
 
 /// What of an image and its attestations has to be brought to the target.
-async fn missing(
-    image: &Image,
-    target: &Repository,
-    registry: &Arc<Registry>,
-) -> Result<(Vec<Moved>, Vec<MovedBlob>)> {
-    let mut manifests = Vec::new();
-    let mut blobs = Vec::new();
+#[derive(Default)]
+struct Missing {
+    manifests: Vec<Moved>,
+    blobs: Vec<MovedBlob>,
+    there: u64,
+}
+
+async fn missing(image: &Image, target: &Repository, registry: &Arc<Registry>) -> Result<Missing> {
+    let mut missing = Missing::default();
+    let named = |manifest: &Manifest| {
+        manifest.blobs().map_err(|error| Error::source(format!("{}: {error}", image.source)))
+    };
     if image.store.is(target) {
-        return Ok((manifests, blobs));
+        missing.there = size(&named(&image.manifest)?);
+        return Ok(missing);
     }
     let mut wanted: Vec<(Fetched, Manifest)> = vec![(image.fetched.clone(), image.manifest.clone())];
     for attestation in &image.attestations {
@@ -111,11 +121,11 @@ async fn missing(
     for (fetched, manifest) in wanted {
         // A manifest is only taken by a registry that has all it names: where it is, its blobs are.
         if registry.has_manifest(target, &fetched.digest).await? {
+            missing.there = missing.there.saturating_add(size(&named(&manifest)?));
             continue;
         }
-        let named = manifest.blobs().map_err(|error| Error::source(format!("{}: {error}", image.source)))?;
-        for (digest, size) in named {
-            blobs.push(MovedBlob {
+        for (digest, size) in named(&manifest)? {
+            missing.blobs.push(MovedBlob {
                 label: image.platform.to_string(),
                 source: image.source.clone(),
                 digest,
@@ -125,9 +135,14 @@ async fn missing(
                 present: None,
             });
         }
-        manifests.push(Moved { fetched, media_type: manifest.media_type });
+        missing.manifests.push(Moved { fetched, media_type: manifest.media_type });
     }
-    Ok((manifests, blobs))
+    Ok(missing)
+}
+
+/// How many bytes blobs are together.
+fn size(blobs: &[(Digest, u64)]) -> u64 {
+    blobs.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
 }
 
 /// Asks which blobs are there, and sees that the others can be had, before any is sent. A mount needs no question: it succeeds at

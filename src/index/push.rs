@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use super::plan::{self, MovedBlob, Plan};
 use super::progress::{self, Progress};
 use super::reference::{Reference, Repository};
 use super::registry::{Check, Outcome, Payload, Registry};
-use super::results::Results;
+use super::results::{Results, Traffic};
 use super::source::{Source, Wanted};
 
 /// What is asked for.
@@ -91,7 +92,7 @@ pub(crate) async fn push(request: &Request, progress: &Progress) -> Result<Strin
     if request.dry_run {
         return Ok(tell(&plan, request, progress));
     }
-    move_blobs(&plan, target, &registry, request.jobs, progress).await?;
+    let traffic = move_blobs(&plan, target, &registry, request.jobs, progress).await?;
     move_manifests(&plan, target, &registry).await?;
     move_tags(&plan, request, &registry).await?;
     progress.say(&format!(
@@ -102,7 +103,7 @@ pub(crate) async fn push(request: &Request, progress: &Progress) -> Result<Strin
     ));
     if let Some((dir, limit)) = &request.results {
         let images: Vec<Digest> = plan.images.iter().map(|image| image.fetched.digest.clone()).collect();
-        let results = Results::new(target, &request.tags[0], &plan.index.digest, &images, *limit);
+        let results = Results::new(target, &request.tags[0], &plan.index.digest, &images, traffic, *limit);
         if results.left_out > 0 {
             progress.say(&format!(
                 "note: the result IMAGES leaves out the last {} of {} images: a TaskRun's results have no more room",
@@ -160,13 +161,14 @@ async fn move_blobs(
     registry: &Registry,
     jobs: usize,
     progress: &Progress,
-) -> Result<()> {
-    let mover = Mover { target, registry, progress };
+) -> Result<Traffic> {
+    let (pushed, skipped) = (AtomicU64::new(0), AtomicU64::new(plan.there));
+    let mover = Mover { target, registry, progress, pushed: &pushed, skipped: &skipped };
     let mut work: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
     let mut streams: Vec<(&Arc<Archive>, Vec<&MovedBlob>)> = Vec::new();
     for blob in &plan.blobs {
         if blob.present == Some(true) {
-            progress.blob(&blob.label, &blob.digest, blob.size, &Outcome::Present, Duration::ZERO);
+            mover.done(blob, &Outcome::Present, Duration::ZERO);
             continue;
         }
         match (blob.store.payload(&blob.digest, blob.size)?, &blob.store) {
@@ -181,7 +183,8 @@ async fn move_blobs(
         }
     }
     work.extend(streams.into_iter().map(|(archive, blobs)| mover.stream(archive, blobs).boxed()));
-    stream::iter(work.into_iter().map(Ok)).try_for_each_concurrent(jobs.max(1), |work| work).await
+    stream::iter(work.into_iter().map(Ok)).try_for_each_concurrent(jobs.max(1), |work| work).await?;
+    Ok(Traffic { pushed: pushed.load(Ordering::Relaxed), skipped: skipped.load(Ordering::Relaxed) })
 }
 
 #[derive(Clone, Copy)]
@@ -189,9 +192,21 @@ struct Mover<'a> {
     target: &'a Repository,
     registry: &'a Registry,
     progress: &'a Progress,
+    pushed: &'a AtomicU64,
+    skipped: &'a AtomicU64,
 }
 
 impl<'a> Mover<'a> {
+    /// Says and counts what became of a blob.
+    fn done(self, blob: &MovedBlob, outcome: &Outcome, took: Duration) {
+        let counter = match outcome {
+            Outcome::Sent => self.pushed,
+            Outcome::Present | Outcome::Mounted => self.skipped,
+        };
+        counter.fetch_add(blob.size, Ordering::Relaxed);
+        self.progress.blob(&blob.label, &blob.digest, blob.size, outcome, took);
+    }
+
     async fn blob(self, blob: &'a MovedBlob, payload: Box<dyn Payload>) -> Result<()> {
         let check = Check::new(&blob.digest, blob.size, blob.source.clone());
         self.put(blob, payload.as_ref(), &check).await
@@ -202,7 +217,7 @@ impl<'a> Mover<'a> {
         let missing = blob.present == Some(false);
         let outcome =
             self.registry.put_blob(self.target, blob.mount.as_ref(), missing, payload, check).await?;
-        self.progress.blob(&blob.label, &blob.digest, blob.size, &outcome, started.elapsed());
+        self.done(blob, &outcome, started.elapsed());
         Ok(())
     }
 

@@ -19,7 +19,21 @@ pub(super) struct Results {
     pub(super) images: String,
     /// How many images `IMAGES` leaves out for want of room.
     pub(super) left_out: usize,
+    /// `BYTES_PUSHED` and `BYTES_SKIPPED`: what moving the blobs took.
+    pub(super) traffic: Traffic,
 }
+
+/// How many bytes of blobs moved, and how many did not have to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traffic {
+    /// Sent to the registry.
+    pub(super) pushed: u64,
+    /// Found there, or mounted from another of its repositories.
+    pub(super) skipped: u64,
+}
+
+/// As long as the largest number of bytes.
+const LONGEST_NUMBER: usize = 20;
 
 /// What the bytes of one result cost beside its name and value in a pod's termination message: Tekton writes
 /// `{"key":"NAME","value":"VALUE","type":1},` (Tekton `pkg/result/result.go`).
@@ -37,6 +51,7 @@ impl Results {
         tag: &str,
         index: &Digest,
         images: &[Digest],
+        traffic: Traffic,
         limit: usize,
     ) -> Self {
         let url = format!("{repository}:{tag}");
@@ -46,6 +61,8 @@ impl Results {
             ("IMAGE_DIGEST", index.as_str().len()),
             ("IMAGE_REF", reference.len()),
             ("IMAGES", reference.len()),
+            ("BYTES_PUSHED", LONGEST_NUMBER),
+            ("BYTES_SKIPPED", LONGEST_NUMBER),
         ];
         let mut room = limit.saturating_sub(fixed.iter().map(|(name, size)| name.len() + size + FRAME).sum());
         let mut list = reference.clone();
@@ -60,16 +77,19 @@ impl Results {
             room -= entry.len();
             list.push_str(&entry);
         }
-        Self { url, digest: index.clone(), reference, images: list, left_out }
+        Self { url, digest: index.clone(), reference, images: list, left_out, traffic }
     }
 
     /// Writes the files, without a line's end, as Tekton takes every byte for the value.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let (pushed, skipped) = (self.traffic.pushed.to_string(), self.traffic.skipped.to_string());
         let files = [
             ("IMAGE_URL", self.url.as_str()),
             ("IMAGE_DIGEST", self.digest.as_str()),
             ("IMAGE_REF", self.reference.as_str()),
             ("IMAGES", self.images.as_str()),
+            ("BYTES_PUSHED", &pushed),
+            ("BYTES_SKIPPED", &skipped),
         ];
         for (name, value) in files {
             let path = dir.join(name);
@@ -92,7 +112,8 @@ mod tests {
     fn results(images: usize, limit: usize) -> Results {
         let repository = Reference::parse("registry.example:5000/team/app").unwrap().repository;
         let digests: Vec<Digest> = (0..images).map(|n| Digest::of(n.to_string().as_bytes())).collect();
-        Results::new(&repository, "v1", &Digest::of(b"index"), &digests, limit)
+        let traffic = Traffic { pushed: u64::MAX, skipped: 12 };
+        Results::new(&repository, "v1", &Digest::of(b"index"), &digests, traffic, limit)
     }
 
     /// The message as Tekton writes it.
@@ -102,6 +123,8 @@ mod tests {
             ("IMAGE_DIGEST", results.digest.as_str()),
             ("IMAGE_REF", results.reference.as_str()),
             ("IMAGES", results.images.as_str()),
+            ("BYTES_PUSHED", &results.traffic.pushed.to_string()),
+            ("BYTES_SKIPPED", &results.traffic.skipped.to_string()),
         ]
         .iter()
         .map(|(key, value)| format!(r#"{{"key":"{key}","value":"{value}","type":1}}"#))
@@ -120,6 +143,7 @@ mod tests {
         few.write(dir.path()).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("IMAGE_DIGEST")).unwrap(), few.digest.as_str());
         assert_eq!(std::fs::read_to_string(dir.path().join("IMAGES")).unwrap(), few.images);
+        assert_eq!(std::fs::read_to_string(dir.path().join("BYTES_SKIPPED")).unwrap(), "12");
         assert!(few.write(&dir.path().join("missing")).unwrap_err().to_string().contains("is pushed"));
     }
 

@@ -14,7 +14,7 @@ use super::metrics::{Metrics, observe};
 use crate::api::kubernetes::Pod;
 use crate::api::names::{label, result};
 use crate::api::status::{ExtraFields, Phase, PlatformStatus, TaskStatus};
-use crate::api::tekton::{Condition, CustomRun, CustomRunStatus, ParamValue};
+use crate::api::tekton::{Condition, CustomRun, CustomRunStatus};
 
 /// The moments of a pod's life that explain how long a task took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,13 +48,16 @@ impl PodTimes {
     }
 }
 
-/// Tells and counts what happened to a run. `pod` finds the pod of a TaskRun's last attempt.
-pub fn record(
-    metrics: &Metrics,
-    before: &CustomRun,
-    after: &CustomRun,
-    pod: impl Fn(&str) -> Option<PodTimes>,
-) {
+/// What is known of a run's TaskRuns beside its status.
+pub trait TaskRuns {
+    /// The pod of a TaskRun's last attempt.
+    fn pod(&self, task_run: &str) -> Option<PodTimes>;
+    /// A result that a TaskRun has written. The status of a run that has ended does not tell any more which task wrote what.
+    fn result(&self, task_run: &str, name: &str) -> Option<String>;
+}
+
+/// Tells and counts what happened to a run.
+pub fn record(metrics: &Metrics, before: &CustomRun, after: &CustomRun, task_runs: &impl TaskRuns) {
     let nothing = CustomRunStatus::default();
     let old = before.status.as_ref().unwrap_or(&nothing);
     let new = after.status.as_ref().unwrap_or(&nothing);
@@ -66,10 +69,10 @@ pub fn record(
     let named = Named::new(after);
     for platform in &is.platforms {
         let earlier = was.platforms.iter().find(|earlier| earlier.platform == platform.platform);
-        of_platform(metrics, &named, new.start_time.as_ref(), earlier, platform, &pod);
+        of_platform(metrics, &named, new.start_time.as_ref(), earlier, platform, task_runs);
     }
     if let Some(index) = &is.index {
-        of_index(metrics, &named, was.index.as_ref(), index);
+        of_index(metrics, &named, was.index.as_ref(), index, task_runs);
     }
     if new.completion_time.is_some() && old.completion_time.is_none() {
         of_end(metrics, &named, new);
@@ -114,7 +117,7 @@ fn of_platform(
     accepted: Option<&Time>,
     before: Option<&PlatformStatus>,
     after: &PlatformStatus,
-    pod: &impl Fn(&str) -> Option<PodTimes>,
+    task_runs: &impl TaskRuns,
 ) {
     let label = labels::platform(&after.platform);
     if before.is_none() {
@@ -142,7 +145,7 @@ fn of_platform(
         if ended
             && task.reused.is_empty()
             && !task.task_run.is_empty()
-            && let Some(times) = pod(&task.task_run)
+            && let Some(times) = task_runs.pod(&task.task_run)
         {
             of_task(metrics, &label, task, times);
         }
@@ -168,7 +171,13 @@ fn of_task(metrics: &Metrics, platform: &str, task: &TaskStatus, times: PodTimes
     }
 }
 
-fn of_index(metrics: &Metrics, named: &Named<'_>, before: Option<&TaskStatus>, after: &TaskStatus) {
+fn of_index(
+    metrics: &Metrics,
+    named: &Named<'_>,
+    before: Option<&TaskStatus>,
+    after: &TaskStatus,
+    task_runs: &impl TaskRuns,
+) {
     let same = before.is_some_and(|before| (before.phase, &before.reason) == (after.phase, &after.reason));
     if !same {
         named.say("", "index", after.phase.as_str(), &after.reason, &after.message);
@@ -180,10 +189,8 @@ fn of_index(metrics: &Metrics, named: &Named<'_>, before: Option<&TaskStatus>, a
         observe(&metrics.index_duration, &[result_of(after.phase)], span);
     }
     for (name, action) in [(result::BYTES_PUSHED, "pushed"), (result::BYTES_SKIPPED, "skipped")] {
-        let written = after.results.iter().find(|written| written.name == name);
-        if let Some(ParamValue::String(text)) = written.map(|written| &written.value)
-            && let Ok(bytes) = text.trim().parse::<u64>()
-        {
+        let written = task_runs.result(&after.task_run, name);
+        if let Some(Ok(bytes)) = written.map(|text| text.trim().parse::<u64>()) {
             metrics.index_bytes.with_label_values(&[action]).inc_by(bytes);
         }
     }

@@ -1,6 +1,6 @@
 //! The controller: watches fill the cache, the queue says what is due, and reconciles run side by side, in the replica that leads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +19,13 @@ use super::leader::{Elector, Leadership, Store};
 use super::queue::Queue;
 use super::reconcile::{Context, Outcome, reconcile};
 use super::watches::{self, Readiness, Sink};
+use crate::api::tekton::TaskRun;
 use crate::obs::families;
 use crate::obs::gauges::{AtScrape, Now};
 use crate::obs::health::{Beat, Health};
 use crate::obs::metrics::Metrics;
 use crate::obs::traces::Spans;
-use crate::obs::transitions::{self, PodTimes};
+use crate::obs::transitions::{self, PodTimes, TaskRuns};
 
 /// How the controller is run.
 #[derive(Clone, Debug)]
@@ -279,6 +280,23 @@ impl Looks {
     }
 }
 
+/// A run's TaskRuns as the cache has them.
+struct Children<'a> {
+    cache: &'a Cache,
+    children: &'a BTreeMap<String, Arc<TaskRun>>,
+}
+
+impl TaskRuns for Children<'_> {
+    fn pod(&self, task_run: &str) -> Option<PodTimes> {
+        Some(PodTimes::of(&*self.cache.pod_of(self.children.get(task_run)?)?))
+    }
+
+    fn result(&self, task_run: &str, name: &str) -> Option<String> {
+        let results = &self.children.get(task_run)?.status.as_ref()?.results;
+        results.iter().find(|result| result.name == name).map(|result| result.value.to_string())
+    }
+}
+
 /// Looks at one run. A panic ends this look and nothing else.
 async fn look<A: Api>(shared: Arc<Shared<A>>, key: Key) -> Outcome {
     let metrics = &shared.observers.metrics;
@@ -311,9 +329,9 @@ async fn look<A: Api>(shared: Arc<Shared<A>>, key: Key) -> Outcome {
         && !Arc::ptr_eq(&before, &after)
     {
         let children = cache.children_of(after.metadata.uid.as_deref().unwrap_or_default());
-        let pod = |task_run: &str| Some(PodTimes::of(&*cache.pod_of(children.get(task_run)?)?));
-        transitions::record(metrics, &before, &after, pod);
-        shared.observers.spans.record(&before, &after, pod);
+        let task_runs = Children { cache, children: &children };
+        transitions::record(metrics, &before, &after, &task_runs);
+        shared.observers.spans.record(&before, &after, |task_run: &str| task_runs.pod(task_run));
     }
     outcome
 }

@@ -189,9 +189,12 @@ fn results_are_written_for_tekton() {
     assert_eq!(read("IMAGE_DIGEST"), digest);
     assert_eq!(read("IMAGE_REF"), format!("{}@{digest}", registry.name("app")));
     assert_eq!(read("IMAGES"), format!("{0}@{digest},{0}@{1}", registry.name("app"), amd64.digest()));
-    let said = push(&registry, &["--results-dir", results, "--results-limit", "400", &name, &source]);
+    let pushed = read("BYTES_PUSHED");
+    assert!(pushed.parse::<u64>().unwrap() > 100 && read("BYTES_SKIPPED") == "0", "{pushed}");
+    let said = push(&registry, &["--results-dir", results, "--results-limit", "500", &name, &source]);
     said.digest();
     assert_eq!(read("IMAGES"), read("IMAGE_REF"));
+    assert_eq!((read("BYTES_PUSHED"), read("BYTES_SKIPPED")), ("0".to_owned(), pushed), "it was all there");
     assert!(said.stderr.contains("leaves out the last 1 of 1"), "{}", said.stderr);
 }
 
