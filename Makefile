@@ -80,12 +80,20 @@ test-chart: ## test the charts, config/, the alerts and the dashboards' queries,
 test-install: cluster ## test the installation: upgrade, rollback, removal, Prometheus, leaders (7 min; nothing else may use archfan meanwhile)
 	@e2e/test-install
 
+.PHONY: test-alone
+test-alone: ## test what no other test may run beside: deaths of the controller and of the API server, Tekton Chains
+	@e2e/run --test chains --test restarts
+
 .PHONY: test-e2e
 test-e2e: ## test archfan on the cluster: the whole path, conformance, policies, waiting, bad input
-	@e2e/run
+	@e2e/run --lib --test conformance --test runs --test waiting
+
+.PHONY: test-rights
+test-rights: ## compare the rights that archfan has with those that the tests before have seen it use
+	@e2e/rights
 
 .PHONY: self
-self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice, half an hour or more)
+self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice, 15 min)
 	@e2e/self
 
 .PHONY: generate

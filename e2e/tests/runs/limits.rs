@@ -45,14 +45,14 @@ async fn sixty_four_platforms_with_sixty_four_tasks_and_a_thousand_params() {
 #[tokio::test]
 async fn results_up_to_what_an_object_takes() {
     let namespace = Namespace::new("results").await;
-    let platforms: Value = (0..16)
+    let platforms: Value = (0..4)
         .map(|number| json!({"platform": format!("linux/arm64/v8.{number}"), "runsOn": "linux/s390x"}))
         .collect();
     let build =
         json!({"platforms": platforms, "taskSpec": script(&env("ARCHFAN_IMAGE_SHELL"), &["text"], "true")});
-    for (run, bytes) in [("large", 20_000), ("too-large", 60_000)] {
+    for (run, bytes) in [("large", 80_000), ("too-large", 240_000)] {
         namespace.create(&embedded(run, &build)).await;
-        for child in namespace.children_until(run, 16).await {
+        for child in namespace.children_until(run, 4).await {
             let name = archfan_e2e::objects::name(&child);
             let path = format!("{}/status", namespace.child_path(&name));
             let status = json!({"status": {
@@ -74,12 +74,12 @@ async fn results_up_to_what_an_object_takes() {
             .await;
         }
     }
-    // 16 × 20 kB, once by platform and once as an array.
+    // 4 × 80 kB, once by platform and once as an array.
     let run = namespace.ended_within("large", Duration::from_mins(2)).await;
     assert_eq!(succeeded(&run).0, "True", "{}", succeeded(&run).2);
-    assert_eq!(result(&run, "linux-arm64-v8.15-text").map(|text| text.len()), Some(20_000));
-    assert_eq!(result(&run, "text").map(|text| text.len()), Some(16 * 20_003 + 1));
-    // 16 × 60 kB twice: more than etcd takes. The run ends with a reason, and nothing is half there.
+    assert_eq!(result(&run, "linux-arm64-v8.3-text").map(|text| text.len()), Some(80_000));
+    assert_eq!(result(&run, "text").map(|text| text.len()), Some(4 * 80_003 + 1));
+    // 4 × 240 kB twice: more than etcd takes. The run ends with a reason, and nothing is half there.
     let run = namespace.ended_within("too-large", Duration::from_mins(2)).await;
     let (status, reason, message) = succeeded(&run);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "ResultsTooLarge"), "{message}");
