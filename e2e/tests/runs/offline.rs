@@ -26,14 +26,14 @@ async fn program() -> &'static PathBuf {
     static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
     PROGRAM
         .get_or_init(|| async {
-            let mut build = Command::new(env!("CARGO"));
+            let mut cargo = Command::new(env!("CARGO"));
             // What cargo tells a test of its package would look like another environment to build scripts, and half of the dependencies
             // would be built anew, now and the next time.
             let told = std::env::vars_os().map(|(name, _)| name);
             for name in told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-                build.env_remove(name);
+                cargo.env_remove(name);
             }
-            let built = build
+            let built = cargo
                 .args([
                     "build",
                     "--locked",
