@@ -92,8 +92,9 @@ fn connections_may_break_in_the_middle() {
         let said = index(&["push", "--insecure", &proxy.name("app:v1"), &source]);
         said.digest();
         assert!(said.stderr.contains("trying again"), "{}", said.stderr);
-        // Once more if the registry has not noticed yet that the one before broke off.
-        assert!(proxy.count(Head::is_upload) >= 3, "two uploads were broken off:\n{}", said.stderr);
+        // Some more if the registry is slow to notice that the ones before broke off.
+        let uploads = proxy.count(Head::is_upload);
+        assert!((3..=5).contains(&uploads), "two were broken off, {uploads} were begun:\n{}", said.stderr);
         registry.pull_all("app:v1");
         // A compressed archive cannot be read again from its middle: it is read again from its start.
         let path = source.split_once("oci-archive:").unwrap().1;
