@@ -352,7 +352,8 @@ pub struct TaskRunTemplate {
     pub service_account_name: Option<String>,
     /// Pod template, merged over the one of the pipeline run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<PodTemplate>,
+    #[schemars(with = "Option<PodTemplate>")]
+    pub pod_template: Option<Value>,
     /// Labels and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<MetadataSchema>")]
@@ -381,7 +382,8 @@ pub struct TaskRunSpecEntry {
     pub service_account_name: Option<String>,
     /// Pod template, merged over taskRunTemplate's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<PodTemplate>,
+    #[schemars(with = "Option<PodTemplate>")]
+    pub pod_template: Option<Value>,
     /// Resources of single steps: name and computeResources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "any_objects")]
@@ -413,8 +415,9 @@ struct MetadataSchema {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// Tekton's pod template (Tekton `pkg/apis/pipeline/pod/template.go`), every field of it.
-#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+/// Tekton's pod template (Tekton `pkg/apis/pipeline/pod/template.go`), every field of it. Templates are merged as JSON, so only its schema
+/// is used.
+#[derive(JsonSchema, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
     /// Labels that a node must have. kubernetes.io/os and kubernetes.io/arch are added for the platform.

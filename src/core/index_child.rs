@@ -176,11 +176,10 @@ impl Family<'_> {
             .as_ref()
             .map(|template| {
                 // A template that differs by platform says nothing about a child that has none.
-                let value = serde_json::to_value(template).unwrap_or_default();
-                if value.to_string().contains("$(platform") {
+                if template.to_string().contains("$(platform") {
                     Ok(Value::Null)
                 } else {
-                    scope.json(&value, &place.field("podTemplate"))
+                    scope.json(template, &place.field("podTemplate"))
                 }
             })
             .transpose()?;

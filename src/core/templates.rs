@@ -5,7 +5,7 @@
 //! shared. One in which a variable stands is made for each child anew.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,21 +15,19 @@ use super::path::Path;
 use super::placement::{self, Layer};
 use super::platform::Platform;
 use super::problem::Problem;
-use super::request::{Override, Request, Target};
+use super::request::{Override, Target};
 use super::variables::{Scope, holds_variable};
-use crate::api::multiarchbuild::PodTemplate;
 
 /// The templates of one run, as far as they have been needed.
 #[derive(Clone, Debug, Default)]
 pub struct Templates {
-    written: OnceCell<Vec<Written>>,
     merged: RefCell<Vec<Merged>>,
 }
 
 /// A template that stands in the build.
-#[derive(Clone, Debug)]
-struct Written {
-    template: Value,
+#[derive(Clone, Copy, Debug)]
+struct Written<'a> {
+    template: &'a Value,
     /// The entry of `taskRunSpecs` in which it stands; `None` for `taskRunTemplate`, which speaks of every child.
     entry: Option<usize>,
     /// Whether a variable stands in it.
@@ -44,22 +42,6 @@ struct Merged {
     template: Arc<Value>,
 }
 
-impl Templates {
-    fn written(&self, request: &Request) -> &[Written] {
-        self.written.get_or_init(|| {
-            let read = |template: &PodTemplate, entry| {
-                let template = to_json(template);
-                Written { varies: holds_variable(&template), template, entry }
-            };
-            let general = request.template.pod_template.iter().map(|template| read(template, None));
-            let exceptions = request.overrides.iter().filter_map(|exception| {
-                Some(read(exception.entry.pod_template.as_ref()?, Some(exception.place)))
-            });
-            general.chain(exceptions).collect()
-        })
-    }
-}
-
 impl Family<'_> {
     /// The pod template of a child on a platform.
     pub(super) fn pod_template(
@@ -68,10 +50,12 @@ impl Family<'_> {
         overrides: &[&Override],
         scope: &Scope<'_>,
     ) -> Result<Arc<Value>, Problem> {
-        let applies = |written: &&Written| {
-            written.entry.is_none_or(|entry| overrides.iter().any(|exception| exception.place == entry))
-        };
-        let written: Vec<&Written> = self.templates.written(self.request).iter().filter(applies).collect();
+        let read = |template, entry| Written { template, entry, varies: holds_variable(template) };
+        let general = self.request.template.pod_template.iter().map(|template| read(template, None));
+        let exceptions = overrides.iter().filter_map(|exception| {
+            Some(read(exception.entry.pod_template.as_ref()?, Some(exception.place)))
+        });
+        let written: Vec<Written<'_>> = general.chain(exceptions).collect();
         if written.iter().any(|written| written.varies) {
             return self.merged(&target.runs_on, &written, scope).map(Arc::new);
         }
@@ -94,7 +78,12 @@ impl Family<'_> {
     }
 
     /// The layers of a child, the most specific last, merged.
-    fn merged(&self, runs_on: &Platform, written: &[&Written], scope: &Scope<'_>) -> Result<Value, Problem> {
+    fn merged(
+        &self,
+        runs_on: &Platform,
+        written: &[Written<'_>],
+        scope: &Scope<'_>,
+    ) -> Result<Value, Problem> {
         let (template, entries) = (self.root.field("taskRunTemplate"), self.root.field("taskRunSpecs"));
         let owner = Path::root("PipelineRun spec");
         let owner = owner.field("taskRunSpecs");
@@ -113,9 +102,9 @@ impl Family<'_> {
         for (written, item) in written.iter().zip(&items) {
             let place = item.field("podTemplate");
             let template = if written.varies {
-                Cow::Owned(scope.json(&written.template, &place)?)
+                Cow::Owned(scope.json(written.template, &place)?)
             } else {
-                Cow::Borrowed(&written.template)
+                Cow::Borrowed(written.template)
             };
             layers.push((template, Some(place)));
         }
@@ -123,9 +112,4 @@ impl Family<'_> {
             layers.iter().map(|(template, place)| Layer { template, place: *place }).collect();
         placement::place(&layers, runs_on)
     }
-}
-
-/// A pod template as JSON. It was JSON before, so this cannot fail.
-fn to_json(template: &PodTemplate) -> Value {
-    serde_json::to_value(template).unwrap_or_default()
 }
