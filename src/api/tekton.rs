@@ -148,20 +148,20 @@ impl fmt::Display for ParamValue {
     }
 }
 
-impl From<&Value> for ParamValue {
+impl From<Value> for ParamValue {
     /// Takes any JSON. Tekton accepts numbers and booleans where it wants strings and keeps their spelling; so does this.
-    fn from(value: &Value) -> Self {
-        fn text(value: &Value) -> String {
+    fn from(value: Value) -> Self {
+        fn text(value: Value) -> String {
             match value {
-                Value::String(text) => text.clone(),
+                Value::String(text) => text,
                 Value::Null => String::new(),
                 other => other.to_string(),
             }
         }
         match value {
-            Value::Array(items) => Self::Array(items.iter().map(text).collect()),
+            Value::Array(items) => Self::Array(items.into_iter().map(text).collect()),
             Value::Object(fields) => {
-                Self::Object(fields.iter().map(|(key, item)| (key.clone(), text(item))).collect())
+                Self::Object(fields.into_iter().map(|(key, item)| (key, text(item))).collect())
             }
             scalar => Self::String(text(scalar)),
         }
@@ -170,7 +170,7 @@ impl From<&Value> for ParamValue {
 
 impl<'de> Deserialize<'de> for ParamValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(|value| Self::from(&value))
+        Value::deserialize(deserializer).map(Self::from)
     }
 }
 

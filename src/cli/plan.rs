@@ -112,7 +112,7 @@ fn param(text: &str) -> Result<Param, String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     // A JSON list or object is one; everything else is text, whatever it looks like.
     let value = match serde_json::from_str::<Value>(value) {
-        Ok(json @ (Value::Array(_) | Value::Object(_))) => ParamValue::from(&json),
+        Ok(json @ (Value::Array(_) | Value::Object(_))) => ParamValue::from(json),
         _ => ParamValue::String(value.to_owned()),
     };
     Ok(Param { name: name.to_owned(), value })

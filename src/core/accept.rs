@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufWriter, Write};
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
 use super::children::{BodyMetadata, Checked, Family, Owner, TaskRunBody};
@@ -337,13 +338,27 @@ fn was_read(run: &CustomRun, extra: &ExtraFields) -> bool {
 /// among them: Tekton writes the first, and its webhook may fill in the last.
 fn spec_digest(run: &CustomRun) -> String {
     let spec = &run.spec;
-    let mut parts = Vec::with_capacity(4096);
-    // What was read from JSON can be written as JSON.
+    let mut parts = BufWriter::with_capacity(512, Hashed(Context::new(&SHA256)));
+    // What was read from JSON can be written as JSON, and hashing it cannot fail.
     let _ = serde_json::to_writer(
         &mut parts,
         &(&spec.custom_ref, &spec.custom_spec, &spec.params, &spec.workspaces),
     );
-    hex(digest(&SHA256, &parts).as_ref(), 16)
+    parts.into_inner().map(|Hashed(parts)| hex(parts.finish().as_ref(), 16)).unwrap_or_default()
+}
+
+/// What is written here is hashed.
+struct Hashed(Context);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first `length` hexadecimal digits of some bytes.

@@ -405,11 +405,11 @@ impl<'a> Family<'a> {
         let own = workspace.sub_path.as_deref().map(|text| scope.text(text, &path)).transpose()?;
         let further = further.map(|text| scope.text(text, &path)).transpose()?;
         let key = platform.filter(|_| workspace.per_platform).map(Platform::key);
-        let folders = [Some(binding.sub_path.clone()), own, key, further];
-        let folders: Vec<String> = folders
+        let folders = [Some(binding.sub_path.as_str()), own.as_deref(), key.as_deref(), further.as_deref()];
+        let folders: Vec<&str> = folders
             .into_iter()
             .flatten()
-            .map(|folder| folder.trim_matches('/').to_owned())
+            .map(|folder| folder.trim_matches('/'))
             .filter(|folder| !folder.is_empty())
             .collect();
         let sub_path = folders.join("/");

@@ -94,7 +94,7 @@ fn custom_run(
     // A value with a variable that Tekton does not know stays as it is written; Tekton would say so itself.
     let params: Vec<Value> = list(task, "/params")
         .map(|param| {
-            let value = ParamValue::from(param.get("value").unwrap_or(&Value::Null));
+            let value = ParamValue::from(param.get("value").cloned().unwrap_or_default());
             let value = scope.param(&value, &root).unwrap_or(value);
             json!({"name": text(param, "/name"), "value": value})
         })
@@ -170,7 +170,7 @@ fn params(spec: &Value, pipeline_run: &Value) -> BTreeMap<String, ParamValue> {
     let mut params: BTreeMap<String, ParamValue> = list(spec, "/params")
         .map(|declared| {
             let name = text(declared, "/name");
-            let value = given(name).or_else(|| declared.get("default")).map(ParamValue::from);
+            let value = given(name).or_else(|| declared.get("default")).cloned().map(ParamValue::from);
             let unknown = || match text(declared, "/type") {
                 "array" => ParamValue::Array(vec![format!("$(params.{name}[*])")]),
                 "object" => ParamValue::Object(
@@ -189,7 +189,9 @@ fn params(spec: &Value, pipeline_run: &Value) -> BTreeMap<String, ParamValue> {
         .collect();
     for param in list(pipeline_run, "/spec/params") {
         let name = text(param, "/name").to_owned();
-        params.entry(name).or_insert_with(|| ParamValue::from(param.get("value").unwrap_or(&Value::Null)));
+        params
+            .entry(name)
+            .or_insert_with(|| ParamValue::from(param.get("value").cloned().unwrap_or_default()));
     }
     params
 }

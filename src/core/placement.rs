@@ -117,7 +117,10 @@ fn demand(template: &mut Map<String, Value>, platform: &Platform) {
     let tolerations = template.entry("tolerations").or_insert_with(|| json!([]));
     if let Value::Array(tolerations) = tolerations {
         for key in ARCH_TAINTS {
-            append(tolerations, &[json!({"key": key, "operator": "Equal", "value": platform.arch()})]);
+            let toleration = json!({"key": key, "operator": "Equal", "value": platform.arch()});
+            if !tolerations.contains(&toleration) {
+                tolerations.push(toleration);
+            }
         }
     }
 }
@@ -145,7 +148,10 @@ fn contradiction(template: &Value, platform: &Platform, place: &Path<'_>) -> Res
         }
     }
     let terms = template
-        .pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms")
+        .get("affinity")
+        .and_then(|affinity| affinity.get("nodeAffinity"))
+        .and_then(|affinity| affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+        .and_then(|required| required.get("nodeSelectorTerms"))
         .and_then(Value::as_array);
     let Some(terms) = terms.filter(|terms| !terms.is_empty()) else { return Ok(()) };
     // Terms are alternatives: one that fits is enough.

@@ -123,7 +123,7 @@ proptest! {
             let text = replaced.to_string();
             prop_assert!(!text.contains("$(platform.arch)") || value.to_string().contains("$$("), "{text}");
         }
-        let _ = scope.param(&ParamValue::from(&value), &path);
+        let _ = scope.param(&ParamValue::from(value.clone()), &path);
         let _ = variables::platform_only(&value, &platform, &path);
     }
 

@@ -80,7 +80,7 @@ pub struct Task {
     pub name: String,
     /// What it runs.
     pub source: TaskSource,
-    /// As written; the fields below may hold variables that differ from platform to platform.
+    /// What else is written of it; its fields may hold variables that differ from platform to platform.
     pub written: ChainTask,
     /// Where it stands, for complaints: `tasks[2]`, or nothing for the only task.
     pub place: Option<usize>,
@@ -242,9 +242,9 @@ impl Parser<'_> {
             &run.field("params"),
             &mut self.problems,
         );
-        let targets = self.targets(&spec.platforms, &params);
+        let targets = self.targets(spec.platforms, &params);
         let chained = !spec.tasks.is_empty();
-        let tasks = self.tasks(&spec);
+        let tasks = self.tasks(spec.task_ref, spec.task_spec, spec.tasks);
         let overrides = self.overrides(spec.task_run_specs, &params, &tasks, chained);
         let strategy = self.strategy(spec.strategy.as_ref(), &params);
         let workspaces = self.workspaces(&spec.workspaces, spec.index.as_ref(), &tasks);
@@ -288,21 +288,19 @@ impl Parser<'_> {
         result.map_err(|problem| self.problems.push(problem)).ok()
     }
 
-    fn targets(&mut self, entries: &[PlatformEntry], params: &BTreeMap<String, ParamValue>) -> Vec<Target> {
+    fn targets(&mut self, entries: Vec<PlatformEntry>, params: &BTreeMap<String, ParamValue>) -> Vec<Target> {
         let root = *self.input.root;
         let list = root.field("platforms");
         let before = self.problems.len();
         let mut targets: Vec<Target> = Vec::new();
         let mut spelled: Vec<String> = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in entries.into_iter().enumerate() {
             let path = list.index(index);
             let options = match entry {
-                PlatformEntry::Name(name) => {
-                    PlatformOptions { platform: name.clone(), required: true, runs_on: None }
-                }
-                PlatformEntry::Options(options) => options.clone(),
+                PlatformEntry::Name(platform) => PlatformOptions { platform, required: true, runs_on: None },
+                PlatformEntry::Options(options) => options,
                 PlatformEntry::Odd(value) => {
-                    let problem = odd_entry(value, &path);
+                    let problem = odd_entry(&value, &path);
                     self.problems.push(problem);
                     continue;
                 }
@@ -361,12 +359,18 @@ impl Parser<'_> {
         self.keep(parsed)
     }
 
-    fn tasks(&mut self, spec: &MultiArchBuildSpec) -> Vec<Task> {
+    /// The tasks, of which either the one without a chain is written, by reference or in full, or the chain.
+    fn tasks(
+        &mut self,
+        task_ref: Option<TaskRef>,
+        task_spec: Option<Value>,
+        chain: Vec<ChainTask>,
+    ) -> Vec<Task> {
         let root = *self.input.root;
         let said = [
-            ("taskRef", spec.task_ref.is_some()),
-            ("taskSpec", spec.task_spec.is_some()),
-            ("tasks", !spec.tasks.is_empty()),
+            ("taskRef", task_ref.is_some()),
+            ("taskSpec", task_spec.is_some()),
+            ("tasks", !chain.is_empty()),
         ];
         let said: Vec<&str> = said.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
         match said.as_slice() {
@@ -378,27 +382,23 @@ impl Parser<'_> {
                 );
                 Vec::new()
             }
-            [_] if spec.tasks.is_empty() => {
-                let written = ChainTask {
-                    name: ONLY_TASK.to_owned(),
-                    task_ref: spec.task_ref.clone(),
-                    task_spec: spec.task_spec.clone(),
-                    ..ChainTask::default()
-                };
+            [_] if chain.is_empty() => {
+                let written =
+                    ChainTask { name: ONLY_TASK.to_owned(), task_ref, task_spec, ..ChainTask::default() };
                 self.task(written, None).into_iter().collect()
             }
             [_] => {
+                let mut tasks: Vec<Task> = Vec::with_capacity(chain.len());
                 let mut seen = BTreeSet::new();
-                let mut tasks = Vec::with_capacity(spec.tasks.len());
-                for (index, written) in spec.tasks.iter().enumerate() {
-                    if !seen.insert(&written.name) {
+                for (index, written) in chain.into_iter().enumerate() {
+                    if !seen.insert(written.name.clone()) {
                         self.report(
                             Reason::InvalidField,
                             &root.field("tasks").index(index).field("name"),
                             format!("another task is called {:?}; give each its own name", written.name),
                         );
                     }
-                    tasks.extend(self.task(written.clone(), Some(index)));
+                    tasks.extend(self.task(written, Some(index)));
                 }
                 if tasks.len() > MOST {
                     self.report(
@@ -420,7 +420,7 @@ impl Parser<'_> {
         }
     }
 
-    fn task(&mut self, written: ChainTask, place: Option<usize>) -> Option<Task> {
+    fn task(&mut self, mut written: ChainTask, place: Option<usize>) -> Option<Task> {
         let root = *self.input.root;
         let list = root.field("tasks");
         let item = place.map(|place| list.index(place));
@@ -432,12 +432,12 @@ impl Parser<'_> {
                 format!("{:?} is no name; write lower-case letters, digits and dashes", written.name),
             );
         }
-        let source = match (&written.task_ref, &written.task_spec) {
+        let source = match (written.task_ref.take(), written.task_spec.take()) {
             (Some(task_ref), None) => {
-                self.task_ref(task_ref, &path.field("taskRef"))?;
-                TaskSource::Ref(task_ref.clone())
+                self.task_ref(&task_ref, &path.field("taskRef"))?;
+                TaskSource::Ref(task_ref)
             }
-            (None, Some(spec)) => TaskSource::Spec(spec.clone()),
+            (None, Some(spec)) => TaskSource::Spec(spec),
             (None, None) => {
                 self.report(
                     Reason::NoTask,

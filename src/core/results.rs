@@ -66,7 +66,7 @@ pub fn collect(
     for (target, status) in request.targets.iter().zip(platforms) {
         let key = target.platform.key();
         for (name, value) in results_of(status) {
-            results.insert(format!("{key}-{name}"), text(value));
+            results.insert([key.as_str(), "-", name].concat(), text(value));
         }
     }
     results.into_iter().map(|(name, value)| RunResult { name, value }).collect()
@@ -78,7 +78,10 @@ pub fn size(results: &[RunResult]) -> usize {
 }
 
 fn text(value: &ParamValue) -> String {
-    tidy(value).to_string()
+    match tidy(value) {
+        ParamValue::String(text) => text,
+        other => other.to_string(),
+    }
 }
 
 fn json(values: &[String]) -> String {

@@ -274,12 +274,11 @@ impl Scope<'_> {
         path: &Path<'_>,
     ) -> Result<(Found<'v>, Part<'v>), Problem> {
         // A param's name may hold dots; the longest name that is known wins over a key of an object.
-        let mut dotted = name.to_owned();
-        for segment in rest {
-            dotted.push('.');
-            dotted.push_str(segment);
-        }
-        if let Some(value) = self.params.get(&dotted) {
+        let whole = match rest {
+            [] => self.params.get(name),
+            rest => self.params.get(&[&[name][..], rest].concat().join(".")),
+        };
+        if let Some(value) = whole {
             return Ok((Found::Value(value), part));
         }
         match (self.params.get(name), rest) {
