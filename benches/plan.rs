@@ -7,6 +7,8 @@
 //! - `running`: its children are at work and nothing has changed, which is what most looks find;
 //! - `ended`: the last child has reported, and the run is summed up.
 //!
+//! And `written`: what it costs beside that to make the status of the end JSON, as is done with a status that is written.
+//!
 //! `docs/benchmarks.md` has the figures and the bounds.
 
 #![allow(missing_docs, reason = "the macros make public functions")]
@@ -20,7 +22,7 @@ use archfan::api::tekton::{CustomRun, TaskRun};
 use archfan::core::observed::{Claim, ClaimFacts, Facts, NodeFacts, Observed, TektonConfig};
 use archfan::core::plan::{Action, plan};
 use archfan::core::settings::Settings;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 
 /// A build as people write them: params, a shared workspace, a tag per platform, an index, and a chain if there is more than one task.
@@ -107,7 +109,7 @@ fn settle(observed: &mut Observed) {
         let planned = plan(observed);
         if planned.actions.is_empty() {
             let Some(status) = planned.status else { return };
-            Arc::make_mut(&mut observed.run).status = Some(*status);
+            Arc::make_mut(&mut observed.run).status = Some(status.written());
             continue;
         }
         create(observed, planned.actions);
@@ -183,9 +185,13 @@ fn planning(criterion: &mut Criterion) {
         settle(&mut world);
         report(&mut world, "True", "Succeeded");
         assert_eq!(world.children.len(), platforms * tasks + 1, "the index comes last");
-        assert!(plan(&world).status.is_some_and(|status| status.conditions[0].status == "True"));
+        let end = plan(&world).status.unwrap();
+        assert_eq!(end.clone().written().conditions[0].status, "True");
         group.bench_with_input(BenchmarkId::new("ended", &size), &world, |bencher, world| {
             bencher.iter(|| plan(black_box(world)));
+        });
+        group.bench_with_input(BenchmarkId::new("written", &size), &end, |bencher, end| {
+            bencher.iter_batched(|| end.clone(), |end| end.written(), BatchSize::SmallInput);
         });
     }
     group.finish();

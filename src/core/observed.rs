@@ -138,6 +138,20 @@ pub struct NodeFacts {
     pub usable: bool,
 }
 
+#[cfg(any(test, fuzzing))]
+impl NodeFacts {
+    /// A node that pods for Linux and an architecture can be placed on, as tests put it into their worlds.
+    pub(crate) fn linux(arch: &str) -> Self {
+        use crate::api::kubernetes::{LABEL_ARCH, LABEL_OS};
+        let labels = [(LABEL_OS, "linux"), (LABEL_ARCH, arch)];
+        Self {
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            taints: Vec::new(),
+            usable: true,
+        }
+    }
+}
+
 /// An action that the API server turned down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {

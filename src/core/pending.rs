@@ -222,13 +222,7 @@ mod tests {
     use super::*;
 
     fn node(arch: &str, usable: bool) -> NodeFacts {
-        NodeFacts {
-            labels: [(LABEL_OS, "linux"), (LABEL_ARCH, arch)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            taints: vec![],
-            usable,
-        }
+        NodeFacts { usable, ..NodeFacts::linux(arch) }
     }
 
     fn nodes(nodes: &[(&str, bool)]) -> Nodes {

@@ -3,7 +3,6 @@
 //! `plan` is idempotent: once its actions are carried out and its status is written, it asks for nothing more until something changes.
 //! It keeps nothing between two calls; all it remembers is in the run's status and in its children.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,7 +19,7 @@ use super::problem::{self, Problem, Reason};
 use super::progress::{self, Seen};
 use super::replace::{self, Replacement};
 use super::request::Target;
-use super::status::Verdict;
+use super::status::{NewStatus, Verdict};
 use super::{cancel, chain, cleanup, concurrency, failure, reuse, size, status, timeouts};
 use crate::api::names::label;
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus};
@@ -34,7 +33,7 @@ pub struct Plan {
     /// Changes to other objects. They come before the status, and need no order among themselves, but that claims come first.
     pub actions: Vec<Action>,
     /// The run's status, if it shall become another.
-    pub status: Option<Box<CustomRunStatus>>,
+    pub status: Option<Box<NewStatus>>,
     /// What to tell, once the status is written.
     pub events: Vec<Event>,
     /// When to look again if nothing happens until then.
@@ -107,7 +106,7 @@ struct Work<'a> {
     before: &'a CustomRunStatus,
     /// What it remembers, as it is.
     was: ExtraFields,
-    /// The same, as it becomes.
+    /// The same, as it becomes; the platforms and the index only once they are reported.
     extra: ExtraFields,
     /// What the run will report.
     results: Vec<RunResult>,
@@ -131,13 +130,18 @@ enum Step {
 }
 
 impl<'a> Work<'a> {
-    fn new(observed: &'a Observed, before: &'a CustomRunStatus, extra: ExtraFields) -> Self {
+    fn new(observed: &'a Observed, before: &'a CustomRunStatus, was: ExtraFields) -> Self {
         let start = before.start_time.as_ref().map_or(observed.now, |Time(start)| *start);
         Self {
             observed,
             before,
-            was: extra.clone(),
-            extra,
+            extra: ExtraFields {
+                plan: was.plan.clone(),
+                ending: was.ending.clone(),
+                warnings: was.warnings.clone(),
+                ..ExtraFields::default()
+            },
+            was,
             results: before.results.clone(),
             start,
             platforms: Vec::new(),
@@ -205,11 +209,12 @@ impl<'a> Work<'a> {
     fn look(&mut self, accepted: &Accepted, family: &Family<'_>, ending: bool) {
         let request = &accepted.request;
         let mut platforms = Vec::with_capacity(request.targets.len());
-        let mut asked = BTreeSet::from([request.context.custom_run.clone()]);
+        let mut asked = Vec::with_capacity(request.targets.len() * request.tasks.len() + 1);
+        asked.push(request.context.custom_run.clone());
         for target in &request.targets {
             let display = target.platform.to_string();
             let known = self.platforms.iter().find(|platform| platform.platform == display);
-            let prior = known.or_else(|| self.extra.platforms.iter().find(|p| p.platform == display));
+            let prior = known.or_else(|| self.was.platforms.iter().find(|p| p.platform == display));
             let mut tasks = Vec::with_capacity(request.tasks.len());
             for task in &request.tasks {
                 let name = family.name(target, task);
@@ -242,18 +247,20 @@ impl<'a> Work<'a> {
                     }
                 }
                 tasks.push(found);
-                asked.insert(name);
+                asked.push(name);
             }
             platforms.push(progress::of_platform(request, target, tasks));
         }
         size::tighten(&mut platforms);
         self.platforms = platforms;
+        asked.sort_unstable();
         let at_work = self.observed.children.iter().filter(|(_, child)| !progress::has_ended(child));
-        self.strays = at_work.map(|(name, _)| name).filter(|name| !asked.contains(*name)).cloned().collect();
-        let name = request.context.custom_run.clone();
-        if self.extra.index.is_some() || self.observed.children.contains_key(&name) {
+        let strays = at_work.map(|(name, _)| name).filter(|name| asked.binary_search(name).is_err());
+        self.strays = strays.cloned().collect();
+        let name = &request.context.custom_run;
+        if self.was.index.is_some() || self.observed.children.contains_key(name) {
             self.index =
-                Some(progress::of_task("index", self.extra.index.as_ref(), self.seen(&name, None, ending)));
+                Some(progress::of_task("index", self.was.index.as_ref(), self.seen(name, None, ending)));
         }
     }
 

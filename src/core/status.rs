@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::duration::human;
 use super::failure;
 use super::problem::Reason;
-use crate::api::status::{Phase, PlatformStatus, TaskStatus};
+use crate::api::status::{ExtraFields, Phase, PlatformStatus, TaskStatus};
 use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
 
 /// The longest that one platform's message may be in the line of the run; `extraFields` has it whole.
@@ -35,6 +35,25 @@ impl Verdict {
             Self::True => "True",
             Self::False => "False",
         }
+    }
+}
+
+/// A run's status as it becomes. That of a look that changes other objects is seldom written, because another look follows at once; so who
+/// writes it makes it JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewStatus {
+    /// Everything but `extraFields`.
+    pub(super) visible: CustomRunStatus,
+    /// What `extraFields` will hold.
+    pub(super) extra: ExtraFields,
+}
+
+impl NewStatus {
+    /// The status as it is written.
+    pub fn written(self) -> CustomRunStatus {
+        // Keys are texts throughout, so it can be made JSON.
+        let extra_fields = serde_json::to_value(&self.extra).unwrap_or_default();
+        CustomRunStatus { extra_fields, ..self.visible }
     }
 }
 
@@ -73,9 +92,10 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>, cause: &st
         if !line.is_empty() {
             line.push_str(", ");
         }
-        let _ = write!(line, "{} ", platform.platform);
-        line.push_str(&word(platform.phase, platform.start_time.as_ref(), platform.completion_time.as_ref()));
-        if !cause.contains(&failure::tell(platform)) {
+        line.push_str(&platform.platform);
+        line.push(' ');
+        say_phase(&mut line, platform.phase, platform.start_time.as_ref(), platform.completion_time.as_ref());
+        if cause.is_empty() || !cause.contains(&failure::tell(platform)) {
             say_why(&mut line, platform.phase, &platform.message);
         }
         if !platform.required && matches!(platform.phase, Phase::Failed | Phase::Cancelled) {
@@ -93,7 +113,7 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>, cause: &st
                 }
             }
             phase => {
-                line.push_str(&word(phase, index.start_time.as_ref(), index.completion_time.as_ref()));
+                say_phase(&mut line, phase, index.start_time.as_ref(), index.completion_time.as_ref());
                 if !cause.contains(&index.message) {
                     say_why(&mut line, phase, &index.message);
                 }
@@ -115,15 +135,15 @@ pub fn too_large(status: &CustomRunStatus, words: &str, now: Timestamp) -> Custo
     small
 }
 
-fn word(phase: Phase, start: Option<&Time>, end: Option<&Time>) -> String {
+fn say_phase(line: &mut String, phase: Phase, start: Option<&Time>, end: Option<&Time>) {
     let took = match (start, end) {
         (Some(Time(start)), Some(Time(end))) => Duration::try_from(end.duration_since(*start)).ok(),
         _ => None,
     };
     match (phase, took) {
-        (Phase::Succeeded, Some(took)) => format!("succeeded in {}", human(took)),
-        (Phase::Failed, Some(took)) => format!("failed after {}", human(took)),
-        (phase, _) => phase.as_str().to_ascii_lowercase(),
+        (Phase::Succeeded, Some(took)) => line.extend(["succeeded in ", &human(took)]),
+        (Phase::Failed, Some(took)) => line.extend(["failed after ", &human(took)]),
+        (phase, _) => line.extend(phase.as_str().chars().map(|letter| letter.to_ascii_lowercase())),
     }
 }
 

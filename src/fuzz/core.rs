@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::kubernetes::{LABEL_ARCH, LABEL_OS, Pod};
+use crate::api::kubernetes::Pod;
 use crate::api::tekton::{CustomRun, ParamValue, TaskRun};
 use crate::core::observed::{Claim, ClaimFacts, Facts, NodeFacts, Observed, TektonConfig};
 use crate::core::path::Path;
@@ -128,14 +128,7 @@ pub(super) fn run(bytes: &[u8]) {
 
 /// What there is around a run when it begins.
 fn observed(run: CustomRun) -> Observed {
-    let node = |arch: &str| NodeFacts {
-        labels: [(LABEL_OS, "linux"), (LABEL_ARCH, arch)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        taints: Vec::new(),
-        usable: true,
-    };
-    let nodes = [("a".to_owned(), node("amd64")), ("b".to_owned(), node("arm64"))];
+    let nodes = [("a".to_owned(), NodeFacts::linux("amd64")), ("b".to_owned(), NodeFacts::linux("arm64"))];
     let claim =
         ClaimFacts { access_modes: vec!["ReadWriteMany".to_owned()], bound: true, ..ClaimFacts::default() };
     Observed {
@@ -182,7 +175,7 @@ fn settle(mut world: Observed) {
         let planned = look(&world);
         if let Some(status) = planned.status.filter(|_| planned.actions.is_empty()) {
             let mut run = (*world.run).clone();
-            run.status = Some(*status);
+            run.status = Some(status.written());
             world.run = Arc::new(run);
         }
     }

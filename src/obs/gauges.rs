@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use serde::Deserialize as _;
 
 use super::families::{self, Family, Kind};
 use super::labels;
@@ -48,7 +49,7 @@ impl Now {
         if cleanup::is_finished(status) {
             return;
         }
-        let extra: ExtraFields = serde_json::from_value(status.extra_fields.clone()).unwrap_or_default();
+        let extra = ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
         self.add(&families::RUNS_UNFINISHED, &[state(&extra)]);
         for platform in extra.platforms.iter().filter(|platform| !platform.phase.is_final()) {
             self.platform(platform, status.start_time.as_ref(), now);
@@ -230,13 +231,7 @@ mod tests {
 
     #[test]
     fn an_architecture_without_a_usable_node_shows_as_zero() {
-        let node = |arch: &str, usable| NodeFacts {
-            labels: [(LABEL_OS, "linux"), (LABEL_ARCH, arch)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            usable,
-            ..NodeFacts::default()
-        };
+        let node = |arch: &str, usable| NodeFacts { usable, ..NodeFacts::linux(arch) };
         let mut now = Now::default();
         now.nodes(&[("a".to_owned(), node("amd64", true)), ("b".to_owned(), node("arm64", false))].into());
         let text = text(now);

@@ -137,17 +137,18 @@ async fn finish<A: Api>(
     planned: crate::core::plan::Plan,
     failure: Option<ApiError>,
 ) -> Outcome {
-    if let Some(status) = &planned.status {
-        if crate::core::cleanup::is_finished(status)
+    if let Some(status) = planned.status {
+        let status = status.written();
+        if crate::core::cleanup::is_finished(&status)
             && let Some(why) = not_yet(context, observed, failure.as_ref())
         {
             return retry(why);
         }
-        match context.api.write_status(&observed.run, status).await {
+        match context.api.write_status(&observed.run, &status).await {
             Ok(written) => context.cache.run_written(written),
             Err(ApiError::NotFound(_)) => return Outcome::Gone,
             Err(ApiError::TooLarge(words)) => {
-                let status = crate::core::status::too_large(status, &words, observed.now);
+                let status = crate::core::status::too_large(&status, &words, observed.now);
                 return match context.api.write_status(&observed.run, &status).await {
                     Ok(written) => {
                         context.cache.run_written(written);

@@ -13,7 +13,7 @@ use crate::core::children::Family;
 use crate::core::observed::Observed;
 use crate::core::problem::Reason;
 use crate::core::request::ONLY_TASK;
-use crate::core::status::Verdict;
+use crate::core::status::{NewStatus, Verdict};
 use crate::core::{cancel, events, failure, progress, results, size, status};
 
 impl<'a> Work<'a> {
@@ -24,7 +24,7 @@ impl<'a> Work<'a> {
         };
         let name = accepted.request.context.custom_run.clone();
         let mut index = self.index.take().unwrap_or_else(|| {
-            progress::of_task("index", self.extra.index.as_ref(), self.seen(&name, None, false))
+            progress::of_task("index", self.was.index.as_ref(), self.seen(&name, None, false))
         });
         if index.phase == Phase::Waiting && self.observed.pods.contains_key(&name) {
             // As with every other child: its pod would be taken for the new one's.
@@ -159,7 +159,7 @@ impl<'a> Work<'a> {
         ending: Ending,
     ) -> Plan {
         let mut work = Self::new(observed, before, extra);
-        let mut platforms = work.extra.platforms.clone();
+        let mut platforms = work.was.platforms.clone();
         for task in platforms.iter_mut().flat_map(|platform| &mut platform.tasks) {
             let name = task.task_run.clone();
             *task = progress::of_task(&task.name.clone(), Some(&*task), work.seen(&name, None, true));
@@ -168,10 +168,11 @@ impl<'a> Work<'a> {
             progress::settle(platform, is_chain(platform));
         }
         work.platforms = platforms;
-        work.index =
-            work.extra.index.clone().map(|index| {
-                progress::of_task("index", Some(&index), work.seen(&index.task_run, None, true))
-            });
+        work.index = work
+            .was
+            .index
+            .as_ref()
+            .map(|index| progress::of_task("index", Some(index), work.seen(&index.task_run, None, true)));
         work.wind_down(ending, None)
     }
 
@@ -196,7 +197,6 @@ impl<'a> Work<'a> {
             }
         }
         let old = self.before;
-        // Everything but `extraFields`, which is made anew.
         let mut new = CustomRunStatus {
             conditions: old.conditions.clone(),
             observed_generation: observed.run.metadata.generation,
@@ -218,10 +218,7 @@ impl<'a> Work<'a> {
             // The next look is at what is left to remove.
             _ => self.extra.plan.as_ref().and_then(|plan| plan.ttl_seconds).map(Duration::from_secs),
         };
-        let status = (!same).then(|| {
-            new.extra_fields = serde_json::to_value(&self.extra).unwrap_or_default();
-            Box::new(new)
-        });
+        let status = (!same).then(|| Box::new(NewStatus { visible: new, extra: self.extra }));
         Plan { actions: self.actions, status, events, again }
     }
 }

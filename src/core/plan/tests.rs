@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::kubernetes::{LABEL_ARCH, LABEL_OS, Pod};
+use crate::api::kubernetes::Pod;
 use crate::api::tekton::{Condition, CustomRun};
 use crate::core::observed::{Claim, ClaimFacts, Definition, Facts, NodeFacts, Nodes};
 use crate::core::request::tests::run_with;
@@ -31,14 +31,10 @@ impl World {
     }
 
     fn with_run(run: CustomRun) -> Self {
-        let node = |arch: &str| NodeFacts {
-            labels: [(LABEL_OS, "linux"), (LABEL_ARCH, arch)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            taints: vec![],
-            usable: true,
-        };
-        let nodes = Nodes::from([("node-a".into(), node("amd64")), ("node-b".into(), node("arm64"))]);
+        let nodes = Nodes::from([
+            ("node-a".into(), NodeFacts::linux("amd64")),
+            ("node-b".into(), NodeFacts::linux("arm64")),
+        ]);
         Self {
             observed: Observed {
                 run: Arc::new(run),
@@ -76,7 +72,7 @@ impl World {
             if quiet && let Some(status) = plan.status {
                 self.writes += 1;
                 let run = Arc::make_mut(&mut self.observed.run);
-                let value = serde_json::to_value(&*status).unwrap();
+                let value = serde_json::to_value(status.written()).unwrap();
                 run.status = Some(serde_json::from_value(value).unwrap());
                 self.events.extend(plan.events.iter().map(|event| {
                     format!(

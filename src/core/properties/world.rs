@@ -10,7 +10,6 @@ use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
 use super::specs::Case;
-use crate::api::kubernetes::{LABEL_ARCH, LABEL_OS};
 use crate::api::names::label;
 use crate::api::status::{AcceptedPlan, ExtraFields, PlatformStatus};
 use crate::api::tekton::{Condition, CustomRun, CustomRunStatus, TaskRun};
@@ -140,17 +139,10 @@ impl World {
     }
 
     pub(super) fn around(run: CustomRun) -> Self {
-        let node = |arch: &str| NodeFacts {
-            labels: [(LABEL_OS, "linux"), (LABEL_ARCH, arch)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            taints: Vec::new(),
-            usable: true,
-        };
         let nodes = [
-            ("a".to_owned(), node("amd64")),
-            ("b".to_owned(), node("arm64")),
-            ("z".to_owned(), node("s390x")),
+            ("a".to_owned(), NodeFacts::linux("amd64")),
+            ("b".to_owned(), NodeFacts::linux("arm64")),
+            ("z".to_owned(), NodeFacts::linux("s390x")),
         ];
         Self {
             observed: Observed {
@@ -367,9 +359,10 @@ impl World {
                     self.observed.refusals.clear();
                     return Ok(());
                 };
+                let status = status.written();
                 self.check(&status)?;
                 // As it comes back from the API server.
-                let status = serde_json::to_value(&*status).unwrap();
+                let status = serde_json::to_value(status).unwrap();
                 Arc::make_mut(&mut self.observed.run).status = Some(serde_json::from_value(status).unwrap());
                 continue;
             }
