@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize as _;
 use tracing::{info, warn};
 
 use super::labels;
@@ -64,8 +65,8 @@ pub fn record(metrics: &Metrics, before: &CustomRun, after: &CustomRun, task_run
     if old == new {
         return;
     }
-    let was: ExtraFields = serde_json::from_value(old.extra_fields.clone()).unwrap_or_default();
-    let is: ExtraFields = serde_json::from_value(new.extra_fields.clone()).unwrap_or_default();
+    let was = ExtraFields::deserialize(&old.extra_fields).unwrap_or_default();
+    let is = ExtraFields::deserialize(&new.extra_fields).unwrap_or_default();
     let named = Named::new(after);
     for platform in &is.platforms {
         let earlier = was.platforms.iter().find(|earlier| earlier.platform == platform.platform);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use ring::digest::{SHA256, digest};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::api::names::label;
@@ -70,9 +71,7 @@ pub(super) fn of_end(
     if old.completion_time.is_some() {
         return Vec::new();
     }
-    let read = |status: &CustomRunStatus| {
-        serde_json::from_value::<ExtraFields>(status.extra_fields.clone()).unwrap_or_default()
-    };
+    let read = |status: &CustomRunStatus| ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
     // The last status of a run whose status grew too large has nothing of this.
     let extra = if new.extra_fields.is_null() { read(old) } else { read(new) };
     let context = extra
