@@ -89,6 +89,19 @@ impl Cluster {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// What objects of a list have been since a version of one of them, oldest first: each change of each.
+    pub async fn history(&self, path: &str, since: &Value) -> Vec<Value> {
+        let since = since["metadata"]["resourceVersion"].as_str().expect("a version");
+        // A watch begins with what has happened already. It need not last for that.
+        let events = self.text(&format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={since}")).await;
+        let object = |event: &str| -> Value {
+            let event: Value = serde_json::from_str(event).expect("an event");
+            assert_ne!(event["type"], "ERROR", "{path} since {since}: {event}");
+            event["object"].clone()
+        };
+        events.lines().map(object).collect()
+    }
+
     /// Creates an object.
     ///
     /// # Errors

@@ -47,14 +47,31 @@ fn custom_task(build: Value) -> Value {
 #[tokio::test]
 async fn o01_only_runs_addressed_to_us_are_touched() {
     let namespace = Namespace::new("o01").await;
-    let foreign = json!({
-        "apiVersion": "tekton.dev/v1beta1", "kind": "CustomRun", "metadata": {"name": "foreign"},
-        "spec": {"customSpec": {"apiVersion": "example.dev/v1", "kind": "Wait", "spec": {"platforms": ["linux/amd64"]}}},
-    });
-    let before = namespace.create(&foreign).await;
+    let (group, kind) = ("archfan.dev/v1alpha1", "MultiArchBuild");
+    let mut foreign = Vec::new();
+    for (name, group, kind) in [
+        ("of-another", "example.dev/v1", "Wait"),
+        ("of-our-group", group, "Wait"),
+        ("of-our-kind", "example.dev/v1", kind),
+    ] {
+        for (way, more) in [
+            ("customRef", json!({"name": "build"})),
+            ("customSpec", json!({"spec": {"platforms": ["linux/amd64"]}})),
+        ] {
+            let mut task = more;
+            task["apiVersion"] = group.into();
+            task["kind"] = kind.into();
+            let name = format!("{name}-{}", way.to_lowercase());
+            let run = json!({
+                "apiVersion": "tekton.dev/v1beta1", "kind": "CustomRun", "metadata": {"name": name}, "spec": {way: task},
+            });
+            foreign.push(namespace.create(&run).await);
+        }
+    }
     barrier(&namespace, "ours").await;
-    let after = namespace.run("foreign").await;
-    assert_eq!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    for before in foreign {
+        assert_eq!(namespace.run(&name(&before)).await, before, "nobody has touched it");
+    }
     namespace.done().await;
 }
 
@@ -75,6 +92,28 @@ async fn o02_a_run_is_unknown_and_started_at_once() {
     namespace.done().await;
 }
 
+/// Looks through what a run and its children have been since the run was created: every child has ended before the run was over.
+async fn over_after_its_children(namespace: &Namespace, created: &Value) {
+    let run = name(created);
+    // Whatever is stored is counted by one counter, so versions tell what came first.
+    let version = |object: &Value| -> u64 {
+        object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("a version")
+    };
+    let is_over = |object: &&Value| matches!(succeeded(object).0.as_str(), "True" | "False");
+    let runs = namespace.cluster.history(&custom_runs(&namespace.name), created).await;
+    let over = runs.iter().filter(|object| name(object) == run).find(is_over).expect("the run's end");
+    let all = namespace.cluster.history(&tekton(&namespace.name, "taskruns"), created).await;
+    for child in namespace.children(&run).await {
+        let ended = all.iter().filter(|object| name(object) == name(&child)).find(is_over).map(version);
+        assert!(
+            ended.is_some_and(|ended| ended < version(over)),
+            "the run {run} was over before its child {}: in version {} and {ended:?}",
+            name(&child),
+            version(over)
+        );
+    }
+}
+
 #[tokio::test]
 async fn o03_a_run_is_true_or_false_only_at_its_end() {
     let namespace = Namespace::new("o03").await;
@@ -82,15 +121,21 @@ async fn o03_a_run_is_true_or_false_only_at_its_end() {
     let task = shell(&[], "[ $(params.key) = linux-s390x ] && exit 1; sleep 30");
     let mut build = build(task);
     build["taskRunSpecs"] = json!([{"params": [{"name": "key", "value": "$(platform.key)"}]}]);
-    namespace.create(&embedded("run", &build)).await;
+    let created = namespace.create(&embedded("run", &build)).await;
+    // One ends well at once, the other takes a little longer.
+    build["taskSpec"] = shell(&[], "[ $(params.key) = linux-s390x ] || sleep 5");
+    let good = namespace.create(&embedded("good", &build)).await;
     let run = namespace.ended("run").await;
     assert_eq!(succeeded(&run).1, "BuildFailed");
+    over_after_its_children(&namespace, &created).await;
     let end = run["status"]["completionTime"].as_str().expect("a completion time").to_owned();
     for child in namespace.children("run").await {
         let ended = child["status"]["completionTime"].as_str().expect("the child has ended").to_owned();
         assert!(ended <= end, "{} ended at {ended}, the run at {end}", name(&child));
         assert_eq!(succeeded(&child).0, "False");
     }
+    assert_eq!(succeeded(&namespace.ended("good").await).0, "True");
+    over_after_its_children(&namespace, &good).await;
     namespace.done().await;
 }
 
