@@ -8,7 +8,7 @@ SIM = $${CARGO_TARGET_DIR:-target}/sim/archfan-sim
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: cluster
 cluster: ## bring up the two-architecture Kubernetes and Tekton cluster (builds what is not in the cache)
@@ -34,8 +34,9 @@ lint-rust: ## check formatting, clippy, documentation, and the dependencies' lic
 	@.ci/lint
 
 .PHONY: lint-scripts
-lint-scripts: ## check the shell scripts
+lint-scripts: ## check the shell scripts, and that the changes of conformance-mutations can be applied
 	@$(CLUSTER)/lint
+	@e2e/mutations/check
 
 .PHONY: test
 test: ## every test there is, on the real cluster
@@ -91,6 +92,11 @@ test-e2e: ## test archfan on the cluster: the whole path, conformance, policies,
 .PHONY: test-rights
 test-rights: ## compare the rights that archfan has with those that the tests before have seen it use
 	@e2e/rights
+
+.PHONY: conformance-mutations
+conformance-mutations: cluster ## run the conformance cases against archfan with one thing wrong at a time, and see each fail (docs/conformance.md; 20 min after a build; nothing else may use archfan meanwhile)
+	@e2e/install
+	@e2e/mutations/run $(OBLIGATIONS)
 
 .PHONY: self
 self: ## let archfan build archfan's own image for both architectures on the cluster, and run it on both (compiles twice, 15 min)
