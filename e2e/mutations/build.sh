@@ -59,10 +59,9 @@ build_one() {
   [[ ! -e $to.new ]] || mv "$to.new" "$to"
 }
 
-# build_all PATCH...: the right one and then each, in the order in which they are wanted.
+# build_all PATCH...: each, in the order in which they are wanted.
 build_all() {
   local patch
-  build_one
   for patch; do build_one "$patch"; done
 }
 
