@@ -52,35 +52,33 @@ async fn results_up_to_what_an_object_takes() {
         json!({"platforms": platforms, "taskSpec": script(&env("ARCHFAN_IMAGE_SHELL"), &["text"], "true")});
     for (run, bytes) in [("large", 80_000), ("too-large", 240_000)] {
         namespace.create(&embedded(run, &build)).await;
-        for child in namespace.children_until(run, 4).await {
-            let name = archfan_e2e::objects::name(&child);
-            let path = format!("{}/status", namespace.child_path(&name));
-            let status = json!({"status": {
-                "completionTime": "2026-01-01T00:00:00Z",
-                "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-                "results": [{"name": "text", "type": "string", "value": "x".repeat(bytes)}],
-            }});
-            // Tekton, which has just begun with it, may write once more what it thinks of it.
-            until(&format!("{name} to have ended"), Duration::from_mins(1), || async {
-                let there = namespace.cluster.get(&namespace.child_path(&name)).await.unwrap_or_default();
-                if succeeded(&there).0 == "True" && there["status"]["podName"].is_string() {
-                    return Ok(());
+        namespace.children_until(run, 4).await;
+        let status = json!({"status": {
+            "completionTime": "2026-01-01T00:00:00Z",
+            "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            "results": [{"name": "text", "type": "string", "value": "x".repeat(bytes)}],
+        }});
+        until(&format!("{run} to end"), Duration::from_mins(2), || async {
+            // Tekton, which has just begun with a child, may write over it what it thinks of it.
+            for child in namespace.children(run).await {
+                if child["status"]["podName"].is_string() && succeeded(&child).0 != "True" {
+                    let path = namespace.child_path(&archfan_e2e::objects::name(&child));
+                    namespace.cluster.patch(&format!("{path}/status"), &status).await;
                 }
-                if there["status"]["podName"].is_string() {
-                    namespace.cluster.patch(&path, &status).await;
-                }
-                Err(there["status"]["conditions"].clone())
-            })
-            .await;
-        }
+            }
+            let there = namespace.run(run).await;
+            let over = there["status"]["completionTime"].is_string();
+            if over { Ok(()) } else { Err(there["status"]["conditions"].clone()) }
+        })
+        .await;
     }
     // 4 × 80 kB, once by platform and once as an array.
-    let run = namespace.ended_within("large", Duration::from_mins(2)).await;
+    let run = namespace.run("large").await;
     assert_eq!(succeeded(&run).0, "True", "{}", succeeded(&run).2);
     assert_eq!(result(&run, "linux-arm64-v8.3-text").map(|text| text.len()), Some(80_000));
     assert_eq!(result(&run, "text").map(|text| text.len()), Some(4 * 80_003 + 1));
     // 4 × 240 kB twice: more than etcd takes. The run ends with a reason, and nothing is half there.
-    let run = namespace.ended_within("too-large", Duration::from_mins(2)).await;
+    let run = namespace.run("too-large").await;
     let (status, reason, message) = succeeded(&run);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "ResultsTooLarge"), "{message}");
     assert!(message.contains("have the tasks write less"), "{message}");
