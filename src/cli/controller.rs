@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "ARCHFAN_INDEX_IMAGE")]
     index_image: Option<String>,
     /// How many runs are looked at at once
-    #[arg(long, env = "ARCHFAN_CONCURRENCY", default_value_t = 64)]
+    #[arg(long, env = "ARCHFAN_CONCURRENCY", default_value_t = 128)]
     concurrency: usize,
     /// Threads that do the work
     #[arg(long, env = "ARCHFAN_THREADS", default_value_t = 2)]

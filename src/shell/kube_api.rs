@@ -22,12 +22,14 @@ use tracing::{debug, warn};
 
 use super::api::{Api, ApiError, ApiResult, Key};
 use super::kube_errors::{classify, timed_out};
+use super::pace::Pace;
 use super::patch;
 use crate::api::multiarchbuild::MultiArchBuild;
 use crate::api::names::CUSTOM_RUN_API_VERSION;
 use crate::api::tekton::{CustomRun, CustomRunStatus, PipelineRun, TaskRun};
 use crate::core::accept::ClaimBody;
 use crate::core::children::TaskRunBody;
+use crate::core::cleanup::is_finished;
 use crate::core::duration;
 use crate::core::events::Event;
 use crate::core::observed::{Claim, ClaimFacts, Definition, TektonConfig};
@@ -51,6 +53,7 @@ pub struct KubeApi {
     tekton_namespace: String,
     tekton: Mutex<Option<(Instant, TektonConfig)>>,
     calls: Arc<Semaphore>,
+    pace: Pace,
     metrics: Arc<Metrics>,
 }
 
@@ -69,6 +72,7 @@ impl KubeApi {
             tekton_namespace,
             tekton: Mutex::new(None),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
+            pace: Pace::default(),
             metrics,
         }
     }
@@ -157,7 +161,8 @@ impl KubeApi {
 
 impl Api for KubeApi {
     async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
-        self.counted("created", self.create(&body.metadata.namespace, body).await)
+        let created = self.pace.creating(self.create(&body.metadata.namespace, body)).await;
+        self.counted("created", created)
     }
 
     async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
@@ -276,6 +281,10 @@ impl Api for KubeApi {
             "metadata": {"resourceVersion": meta.resource_version, "uid": meta.uid},
             "status": patch::between(&json(run.status.as_ref())?, &json(Some(status))?),
         });
+        // The end of a run is waited for; that it has begun is not, except by people.
+        if !is_finished(status) {
+            self.pace.telling().await;
+        }
         let name = meta.name.as_deref().unwrap_or_default();
         self.call("write status", api.patch_status(name, &patch_params(), &Patch::Merge(patch))).await
     }

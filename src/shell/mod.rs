@@ -15,6 +15,7 @@ pub mod kube_api;
 pub mod kube_errors;
 pub mod leader;
 pub mod lease;
+mod pace;
 pub mod patch;
 pub mod queue;
 pub mod reconcile;
