@@ -25,10 +25,7 @@ until_true() {
 # nobody_else: fails when runs of others are under way in this cluster: they would stand still while archfan is removed.
 nobody_else() {
   local others
-  others=$(kubectl get customruns -A -o json | jq -r --arg team "$TEAM" '.items[]
-    | select(.metadata.namespace != $team and (.spec | (.customRef // .customSpec) | .apiVersion == "archfan.dev/v1alpha1"))
-    | select(any(.status.conditions[]?; .type == "Succeeded" and .status != "Unknown") | not)
-    | "\(.metadata.namespace)/\(.metadata.name)"' | head -n 5)
+  others=$(under_way "$TEAM")
   [[ -z $others ]] || die "archfan is at work for others in this cluster: $others; this test removes and installs it"
 }
 
