@@ -25,7 +25,7 @@ until_true() {
 # nobody_else: fails when runs of others are under way in this cluster: they would stand still while archfan is removed.
 nobody_else() {
   local others
-  others=$(under_way "$TEAM")
+  others=$(unfinished_runs "$TEAM")
   [[ -z $others ]] || die "archfan is at work for others in this cluster: $others; this test removes and installs it"
 }
 
