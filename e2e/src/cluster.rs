@@ -89,17 +89,35 @@ impl Cluster {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// What objects of a list have been since a version of one of them, oldest first: each change of each.
-    pub async fn history(&self, path: &str, since: &Value) -> Vec<Value> {
-        let since = since["metadata"]["resourceVersion"].as_str().expect("a version");
-        // A watch begins with what has happened already. It need not last for that.
-        let events = self.text(&format!("{path}?watch=true&timeoutSeconds=1&resourceVersion={since}")).await;
-        let object = |event: &str| -> Value {
-            let event: Value = serde_json::from_str(event).expect("an event");
-            assert_ne!(event["type"], "ERROR", "{path} since {since}: {event}");
-            event["object"].clone()
-        };
-        events.lines().map(object).collect()
+    /// The first moment, after an object was created, at which a list was as asked: its version, and the objects as they were then.
+    /// Once the list is as asked, it shall stay so: the moment is searched for by halves. What was is asked of etcd, which remembers
+    /// minutes of it (kube-apiserver's `--etcd-compaction-interval`); a watch would ask the API server's cache, which forgets everything when a
+    /// definition changes.
+    pub async fn first(
+        &self,
+        path: &str,
+        created: &Value,
+        as_asked: impl Fn(&[Value]) -> bool,
+    ) -> (u64, Vec<Value>) {
+        let now = self.get(path).await.unwrap_or_else(|| panic!("{path} is not there"));
+        let (mut before, mut then) = (version(created), version(&now));
+        let mut objects = self.list_at(path, then).await;
+        assert!(as_asked(&objects), "{path} is not as asked even now: {objects:#?}");
+        while then - before > 1 {
+            let middle = before + (then - before) / 2;
+            let were = self.list_at(path, middle).await;
+            if as_asked(&were) {
+                (then, objects) = (middle, were);
+            } else {
+                before = middle;
+            }
+        }
+        (then, objects)
+    }
+
+    /// Lists objects as they were in a version that is minutes old at most.
+    pub async fn list_at(&self, path: &str, version: u64) -> Vec<Value> {
+        self.list(&format!("{path}?resourceVersion={version}&resourceVersionMatch=Exact")).await
     }
 
     /// Creates an object.
@@ -139,6 +157,12 @@ impl Cluster {
             Err(refusal) => panic!("DELETE {path}: {refusal:?}"),
         }
     }
+}
+
+/// The version of an object or a list. Whatever is stored is counted by one counter, so versions tell what came first.
+fn version(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok());
+    version.unwrap_or_else(|| panic!("no version: {object:#}"))
 }
 
 /// A setting of the test cluster, as `e2e/cluster/env` prints it.

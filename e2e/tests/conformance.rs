@@ -93,25 +93,17 @@ async fn o02_a_run_is_unknown_and_started_at_once() {
     namespace.done().await;
 }
 
-/// Looks through what a run and its children have been since the run was created: every child has ended before the run was over.
+/// Looks at the moment at which a run was first over: each of its children had ended before.
 async fn over_after_its_children(namespace: &Namespace, created: &Value) {
     let run = name(created);
-    // Whatever is stored is counted by one counter, so versions tell what came first.
-    let version = |object: &Value| -> u64 {
-        object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("a version")
-    };
-    let is_over = |object: &&Value| matches!(succeeded(object).0.as_str(), "True" | "False");
-    let runs = namespace.cluster.history(&custom_runs(&namespace.name), created).await;
-    let over = runs.iter().filter(|object| name(object) == run).find(is_over).expect("the run's end");
-    let all = namespace.cluster.history(&tekton(&namespace.name, "taskruns"), created).await;
+    let is_over = |object: &Value| matches!(succeeded(object).0.as_str(), "True" | "False");
+    let run_is_over = |runs: &[Value]| runs.iter().any(|object| name(object) == run && is_over(object));
+    let (end, _) = namespace.cluster.first(&custom_runs(&namespace.name), created, run_is_over).await;
+    let were = namespace.cluster.list_at(&tekton(&namespace.name, "taskruns"), end).await;
     for child in namespace.children(&run).await {
-        let ended = all.iter().filter(|object| name(object) == name(&child)).find(is_over).map(version);
-        assert!(
-            ended.is_some_and(|ended| ended < version(over)),
-            "the run {run} was over before its child {}: in version {} and {ended:?}",
-            name(&child),
-            version(over)
-        );
+        let child = name(&child);
+        let had_ended = were.iter().any(|object| name(object) == child && is_over(object));
+        assert!(had_ended, "the run {run} was over before its child {child}: in version {end}");
     }
 }
 
@@ -449,11 +441,14 @@ async fn o14_annotations_that_speak_of_the_run_stay_with_it() {
     let created = namespace.create(&run).await;
     let children = namespace.children_until("run", 2).await;
     // As they were created: kubectl's is one that Tekton takes away itself a moment later.
-    let versions = namespace.cluster.history(&tekton(&namespace.name, "taskruns"), &created).await;
     for child in children {
-        let child = versions.iter().find(|version| name(version) == name(&child)).expect("its first version");
+        let this = |object: &&Value| name(object) == name(&child);
+        let is_there = |objects: &[Value]| objects.iter().any(|object| this(&object));
+        let (_, were) =
+            namespace.cluster.first(&tekton(&namespace.name, "taskruns"), &created, is_there).await;
+        let first = were.iter().find(this).expect("its first version");
         let mut keys: Vec<&String> =
-            child["metadata"]["annotations"].as_object().expect("annotations").keys().collect();
+            first["metadata"]["annotations"].as_object().expect("annotations").keys().collect();
         keys.retain(|key| *key != "pipeline.tekton.dev/release");
         assert_eq!(keys, ["archfan.dev/platform", "team"], "annotations of the child");
     }
