@@ -10,6 +10,7 @@ pub mod documents;
 pub mod examples;
 pub mod namespace;
 pub mod objects;
+pub mod program;
 pub mod registry;
 pub mod wait;
 

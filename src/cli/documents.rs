@@ -31,6 +31,11 @@ impl Document {
         self.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// `metadata.namespace`; empty if it says none.
+    pub(super) fn namespace(&self) -> &str {
+        self.value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// `file:line` of a field, or of the nearest thing around it that is there: `spec.platforms[1]`.
     pub(super) fn place(&self, field: &str) -> String {
         let line = match self.item {

@@ -1,6 +1,6 @@
 //! Runs without a cluster: what a folder of documents says would be run, and where each field of it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ pub(super) struct Case {
     pub(super) title: String,
     /// The run.
     pub(super) run: CustomRun,
+    /// The MultiArchBuild among the documents that it refers to.
+    definition: Option<usize>,
     facts: Facts,
     /// Where fields of the run are written: by the beginning of their path, the longest first.
     origins: Vec<(String, usize, String)>,
@@ -43,12 +45,13 @@ impl Offline {
     /// and MultiArchBuilds that nobody uses.
     pub(super) fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
-        let mut used: Vec<String> = Vec::new();
+        let mut used = BTreeSet::new();
         for (index, document) in self.documents.iter().enumerate() {
             if document.kind() == ("tekton.dev/v1", "PipelineRun") {
                 let embedded = document.value.pointer("/spec/pipelineSpec");
                 let name = document.value.pointer("/spec/pipelineRef/name").and_then(Value::as_str);
-                match (embedded, name.and_then(|name| self.find("Pipeline", name))) {
+                let found = name.and_then(|name| self.find("Pipeline", name, document.namespace()));
+                match (embedded, found) {
                     (Some(spec), _) => {
                         cases.extend(self.of_pipeline(
                             None,
@@ -59,7 +62,7 @@ impl Offline {
                         ));
                     }
                     (None, Some((place, found))) => {
-                        used.push(found.name().to_owned());
+                        used.insert(place);
                         let spec = &found.value["spec"];
                         cases.extend(self.of_pipeline(
                             name,
@@ -75,7 +78,7 @@ impl Offline {
         }
         for (index, document) in self.documents.iter().enumerate() {
             match document.kind() {
-                ("tekton.dev/v1", "Pipeline") if !used.iter().any(|name| name == document.name()) => {
+                ("tekton.dev/v1", "Pipeline") if !used.contains(&index) => {
                     let run = stand_in_pipeline_run(document);
                     let spec = &document.value["spec"];
                     cases.extend(self.of_pipeline(Some(document.name()), spec, &run, None, (index, "spec")));
@@ -97,35 +100,28 @@ impl Offline {
                 _ => {}
             }
         }
-        let referred = |name: &str| {
-            cases
-                .iter()
-                .any(|case| case.run.spec.custom_ref.as_ref().is_some_and(|reference| reference.name == name))
-        };
-        let alone: Vec<(usize, &Document)> = self
-            .documents
-            .iter()
-            .enumerate()
-            .filter(|(_, document)| document.kind() == (API_VERSION, KIND) && !referred(document.name()))
-            .collect();
-        for (_, document) in alone {
+        let alone =
+            self.documents.iter().enumerate().filter(|(_, document)| document.kind() == (API_VERSION, KIND));
+        let referred: BTreeSet<usize> = cases.iter().filter_map(|case| case.definition).collect();
+        for (index, document) in alone.filter(|(index, _)| !referred.contains(index)) {
             let run = stand_in_run(document, &self.params, self.guess);
-            cases.push(self.case(
-                format!("MultiArchBuild {}", document.name()),
-                run,
-                None,
-                &BTreeMap::new(),
-                Vec::new(),
-            ));
+            let title = format!("MultiArchBuild {}", document.name());
+            cases.push(self.case_of(title, run, Some(index), None, &BTreeMap::new(), Vec::new()));
         }
         cases
     }
 
-    fn find(&self, kind: &str, name: &str) -> Option<(usize, &Document)> {
-        self.documents
-            .iter()
-            .enumerate()
-            .find(|(_, document)| document.kind().1 == kind && document.name() == name)
+    /// What a document of a namespace means by a name: that of its own namespace, or else one of the two says no namespace, as most files do.
+    fn find(&self, kind: &str, name: &str, namespace: &str) -> Option<(usize, &Document)> {
+        let named = || {
+            self.documents
+                .iter()
+                .enumerate()
+                .filter(|(_, document)| document.kind().1 == kind && document.name() == name)
+        };
+        named()
+            .find(|(_, document)| document.namespace() == namespace)
+            .or_else(|| named().find(|(_, document)| namespace.is_empty() || document.namespace().is_empty()))
     }
 
     fn of_pipeline(
@@ -171,18 +167,31 @@ impl Offline {
         run: CustomRun,
         pipeline_run: Option<&Value>,
         templates: &BTreeMap<String, Value>,
+        origins: Vec<(String, usize, String)>,
+    ) -> Case {
+        let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
+        let found = run.spec.custom_ref.as_ref().and_then(|named| self.find(KIND, &named.name, namespace));
+        self.case_of(title, run, found.map(|(index, _)| index), pipeline_run, templates, origins)
+    }
+
+    /// A run of the MultiArchBuild that is document `build`, if it refers to any.
+    fn case_of(
+        &self,
+        title: String,
+        run: CustomRun,
+        build: Option<usize>,
+        pipeline_run: Option<&Value>,
+        templates: &BTreeMap<String, Value>,
         mut origins: Vec<(String, usize, String)>,
     ) -> Case {
         let mut definition = Definition::None;
-        if let Some(reference) = &run.spec.custom_ref
-            && let Some((index, document)) = self.find(KIND, &reference.name)
-        {
+        if let Some((index, document)) = build.and_then(|index| Some((index, self.documents.get(index)?))) {
             definition = Definition::Found {
                 uid: String::new(),
                 generation: 0,
                 spec: document.value.get("spec").cloned().unwrap_or_default(),
             };
-            origins.push((format!("MultiArchBuild {:?} spec", reference.name), index, "spec".to_owned()));
+            origins.push((format!("MultiArchBuild {:?} spec", document.name()), index, "spec".to_owned()));
         }
         let facts = Facts {
             definition,
@@ -192,7 +201,7 @@ impl Offline {
             tekton: self.tekton(),
         };
         origins.sort_by_key(|(prefix, ..)| std::cmp::Reverse(prefix.len()));
-        Case { title, run, facts, origins }
+        Case { title, run, definition: build, facts, origins }
     }
 
     /// The claims among the documents, and those that Tekton would make. A claim that is not among them is not judged.
@@ -206,7 +215,7 @@ impl Offline {
 
     fn claim_facts(&self, claim: &Value) -> ClaimFacts {
         let text = |pointer: &str| claim.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let class = self.find("StorageClass", text("/spec/storageClassName"));
+        let class = self.find("StorageClass", text("/spec/storageClassName"), "");
         let modes = claim.pointer("/spec/accessModes").and_then(Value::as_array);
         ClaimFacts {
             access_modes: modes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -220,7 +229,7 @@ impl Offline {
     /// Tekton's ConfigMaps among the documents, or its defaults.
     fn tekton(&self) -> TektonConfig {
         let entry = |map: &str, key: &str| {
-            let (_, document) = self.find("ConfigMap", map)?;
+            let (_, document) = self.find("ConfigMap", map, "")?;
             document.value.get("data")?.get(key)?.as_str().map(str::to_owned)
         };
         TektonConfig {
@@ -372,4 +381,62 @@ fn stand_in_run(build: &Document, given: &[Param], guess: bool) -> CustomRun {
         },
     });
     serde_json::from_value(run).unwrap_or_else(|_| CustomRun::new(build.name(), CustomRunSpec::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::documents;
+    use super::*;
+
+    fn titles_and_problems(text: &str) -> Vec<(String, Vec<String>)> {
+        let mut all = Vec::new();
+        documents::parse("f.yaml", text, &mut all).unwrap();
+        let offline = Offline {
+            documents: all,
+            params: Vec::new(),
+            settings: Arc::new(Settings::default()),
+            guess: true,
+        };
+        let told = |case: &Case| {
+            let problems = offline.plan(case).err().unwrap_or_default();
+            problems.iter().map(|problem| offline.tell(case, problem)).collect()
+        };
+        offline.cases().iter().map(|case| (case.title.clone(), told(case))).collect()
+    }
+
+    fn build(namespace: &str, platform: &str) -> String {
+        format!(
+            "---\napiVersion: archfan.dev/v1alpha1\nkind: MultiArchBuild\nmetadata: {{name: app, namespace: {namespace}}}\n\
+             spec: {{platforms: [{platform}], taskRef: {{name: x}}}}\n"
+        )
+    }
+
+    fn run(namespace: &str) -> String {
+        format!(
+            "---\napiVersion: tekton.dev/v1beta1\nkind: CustomRun\nmetadata: {{name: run, namespace: {namespace}}}\n\
+             spec: {{customRef: {{apiVersion: archfan.dev/v1alpha1, kind: MultiArchBuild, name: app}}}}\n"
+        )
+    }
+
+    #[test]
+    fn a_name_means_the_object_of_the_same_namespace() {
+        let told = titles_and_problems(&(build("a", "linux/amd64") + &build("b", "linux/amd65") + &run("b")));
+        let [(run, wrong), (alone, fine)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((run.as_str(), alone.as_str()), ("CustomRun run", "MultiArchBuild app"));
+        assert!(wrong.len() == 1 && wrong[0].starts_with("f.yaml:10: spec.platforms[0]: "), "{wrong:?}");
+        assert!(fine.is_empty(), "{fine:?}");
+    }
+
+    #[test]
+    fn a_file_that_says_no_namespace_is_of_any() {
+        let told = titles_and_problems(&(build("''", "linux/amd64") + &run("b")));
+        assert_eq!(told, [("CustomRun run".to_owned(), Vec::new())]);
+    }
+
+    #[test]
+    fn builds_of_one_name_are_each_judged_by_themselves() {
+        let told = titles_and_problems(&(build("''", "linux/amd64") + &build("''", "linux/amd65")));
+        let problems: Vec<usize> = told.iter().map(|(_, problems)| problems.len()).collect();
+        assert_eq!(problems, [0, 1], "{told:?}");
+    }
 }

@@ -10,7 +10,7 @@ use super::observed::{Nodes, PodNote};
 use super::pending::{self, Waiting};
 use super::platform::Platform;
 use super::problem::Reason;
-use super::request::{Request, Source, Target};
+use super::request::{ONLY_TASK, Request, Source, Target};
 use super::workspaces::is_of;
 use crate::api::kubernetes::Pod;
 use crate::api::status::{Phase, PlatformStatus, TaskStatus};
@@ -90,7 +90,7 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
                 status.reason = Reason::RunEnded.as_str().to_owned();
             } else {
                 status.reason.clone_from(&condition.reason);
-                status.message.clone_from(&condition.message);
+                status.message = with_remedy(task, condition);
             }
             // Results of a failed task may say why it failed.
             status.results = reported.map(|reported| reported.results.clone()).unwrap_or_default();
@@ -110,6 +110,21 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
         );
     }
     status
+}
+
+/// What Tekton says of a child that failed, with what to do where Tekton, which does not know what the child was made from, cannot say it.
+///
+/// The one such case: a Task refuses workspaces that it does not declare (Tekton `pkg/workspace/validate.go`), and it was not its run but its
+/// build that gave it all of them.
+fn with_remedy(task: &str, condition: &Condition) -> String {
+    let told = &condition.message;
+    if condition.reason != "TaskRunValidationFailed"
+        || !told.ends_with("does not match any declared workspace")
+    {
+        return told.clone();
+    }
+    let field = if task == ONLY_TASK { "workspaces" } else { "tasks[].workspaces" };
+    format!("{told}; list those that the task declares in {field} of the MultiArchBuild")
 }
 
 fn unfinished(status: &mut TaskStatus, child: &TaskRun, seen: Seen<'_>) {
@@ -221,4 +236,48 @@ pub fn has_ended(child: &TaskRun) -> bool {
         .as_ref()
         .and_then(|status| Condition::succeeded(&status.conditions))
         .is_some_and(|condition| matches!(condition.status.as_str(), "True" | "False"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workspaces_that_a_task_does_not_declare_lead_to_the_field() {
+        // Words of Tekton 1.15.
+        let told = r#"[User error] TaskRun "shop"/"app" workspaces are invalid: workspace binding "cache" does not match any declared workspace"#;
+        let message = |task: &str, reason: &str, told: &str| {
+            let condition =
+                json!({"type": "Succeeded", "status": "False", "reason": reason, "message": told});
+            let child =
+                json!({"metadata": {"name": "app"}, "spec": {}, "status": {"conditions": [condition]}});
+            let child = serde_json::from_value(child).unwrap();
+            let seen = Seen {
+                name: "app",
+                child: Some(&child),
+                pod: None,
+                notes: &[],
+                nodes: None,
+                runs_on: None,
+                ending: false,
+            };
+            of_task(task, None, seen).message
+        };
+        let only = message(ONLY_TASK, "TaskRunValidationFailed", told);
+        assert_eq!(
+            only,
+            format!("{told}; list those that the task declares in workspaces of the MultiArchBuild")
+        );
+        let one_of_many = message("test", "TaskRunValidationFailed", told);
+        assert!(
+            one_of_many.ends_with("declares in tasks[].workspaces of the MultiArchBuild"),
+            "{one_of_many}"
+        );
+        // What a step says is its own.
+        assert_eq!(message("test", "Failed", told), told);
+        let other = r#"declared workspace "source" is required but has not been bound"#;
+        assert_eq!(message("test", "TaskRunValidationFailed", other), other);
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use archfan_e2e::cluster::root;
 use archfan_e2e::documents::{self, Written};
-use archfan_e2e::{Namespace, cluster::root};
+use archfan_e2e::{Namespace, program};
 use tokio::process::Command;
 
 /// Writes each document into a file whose name says where it comes from.
@@ -17,20 +18,8 @@ fn write(folder: &Path, documents: &[Written]) -> Vec<PathBuf> {
     files
 }
 
-/// The archfan of this checkout, built with the profile of this test.
-async fn archfan() -> PathBuf {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let build = ["build", "--quiet", "--locked", "--package", "archfan"];
-    let output =
-        Command::new(cargo).args(build).current_dir(root()).output().await.expect("cargo can be started");
-    assert!(output.status.success(), "cargo build: {}", String::from_utf8_lossy(&output.stderr));
-    let here = std::env::current_exe().expect("the test's own path");
-    here.ancestors().nth(2).expect("target/debug/deps").join("archfan")
-}
-
 #[tokio::test]
 async fn all_yaml_is_valid() {
-    let archfan = archfan().await;
     let groups = documents::all();
     assert!(groups.iter().any(|(group, _)| group == "README.md"), "{groups:?}");
     let scratch = root().join(format!("target/documents-{}", std::process::id()));
@@ -39,7 +28,7 @@ async fn all_yaml_is_valid() {
         let folder = scratch.join(number.to_string());
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         write(&folder, written);
-        let output = Command::new(&archfan)
+        let output = Command::new(program::archfan().await)
             .args(["validate", "--filename"])
             .arg(&folder)
             .output()

@@ -127,6 +127,27 @@ async fn each_kind_of_bad_input_is_named() {
 }
 
 #[tokio::test]
+async fn a_task_of_a_chain_that_is_given_too_much_is_told_the_field() {
+    let namespace = Namespace::new("given").await;
+    let image = archfan_e2e::cluster::env("ARCHFAN_IMAGE_SHELL");
+    let task = archfan_e2e::objects::script(&image, &[], "true");
+    // Neither of the two tasks declares the pipeline task's workspace.
+    let tasks = json!([{"name": "make", "taskSpec": task}, {"name": "test", "taskSpec": task}]);
+    let mut run = embedded("run", &json!({"platforms": ["linux/amd64"], "tasks": tasks}));
+    run["spec"]["workspaces"] = json!([{"name": "source", "emptyDir": {}}]);
+    namespace.create(&run).await;
+    let (status, reason, message) = succeeded(&namespace.ended("run").await);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "BuildFailed"), "{message}");
+    for part in [
+        "\"source\" does not match any declared workspace",
+        "list those that the task declares in tasks[].workspaces",
+    ] {
+        assert!(message.contains(part), "it does not say {part}: {message}");
+    }
+    namespace.done().await;
+}
+
+#[tokio::test]
 async fn a_spec_that_cannot_be_read_stops_nobody_else() {
     let namespace = Namespace::new("odd").await;
     // Everything that the API server lets through.

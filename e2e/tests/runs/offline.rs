@@ -5,8 +5,6 @@
 //! made equal before: uids, times, the namespace, the name that Tekton gives to a claim, and results of tasks that have run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,51 +13,11 @@ use archfan_e2e::Namespace;
 use archfan_e2e::cluster::{Cluster, env, root};
 use archfan_e2e::examples::documents;
 use archfan_e2e::objects::{claim, embedded, name, platform, script, tekton};
+use archfan_e2e::program;
 use archfan_e2e::wait::until;
 use futures::{StreamExt as _, future, stream};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
-
-/// The command line of this checkout.
-async fn program() -> &'static PathBuf {
-    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
-    PROGRAM
-        .get_or_init(|| async {
-            let mut cargo = Command::new(env!("CARGO"));
-            // What cargo tells a test of its package would look like another environment to build scripts, and half of the dependencies
-            // would be built anew, now and the next time.
-            let told = std::env::vars_os().map(|(name, _)| name);
-            for name in told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-                cargo.env_remove(name);
-            }
-            let built = cargo
-                .args([
-                    "build",
-                    "--locked",
-                    "--package",
-                    "archfan",
-                    "--bin",
-                    "archfan",
-                    "--message-format",
-                    "json",
-                ])
-                .current_dir(root())
-                .stderr(Stdio::inherit())
-                .output()
-                .await
-                .expect("cargo");
-            assert!(built.status.success(), "archfan does not build");
-            let text = String::from_utf8_lossy(&built.stdout).into_owned();
-            let found = text
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-                .next_back();
-            found.expect("cargo says where it is")
-        })
-        .await
-}
 
 /// What `archfan plan` prints for some documents, with the settings of the controller on the cluster.
 async fn planned(cluster: &Cluster, documents: &[Value], run: &str) -> Vec<Value> {
@@ -71,7 +29,7 @@ async fn planned(cluster: &Cluster, documents: &[Value], run: &str) -> Vec<Value
     let list = json!({"apiVersion": "v1", "kind": "List", "items": documents});
     std::fs::write(&config, settings).expect("a file for the settings");
     std::fs::write(&file, list.to_string()).expect("a file for the documents");
-    let output = Command::new(program().await)
+    let output = Command::new(program::archfan().await)
         .args(["plan", "-o", "json", "--config"])
         .arg(&config)
         .arg("-f")
