@@ -382,7 +382,9 @@ impl<'a> Work<'a> {
         };
         if let Some(text) = &request.strategy.reuse {
             reuse::mark(&mut body, text);
-            if let Some(earlier) = reuse::find(&body, &self.observed.facts.reusable) {
+            // What has begun by itself is not traded for another's: its child may be there, and only not be seen.
+            let begun = self.platforms[number].tasks[index].start_time.is_some();
+            if let Some(earlier) = reuse::find(&body, &self.observed.facts.reusable).filter(|_| !begun) {
                 let reported = earlier.status.clone().unwrap_or_default();
                 let name = earlier.metadata.name.clone().unwrap_or_default();
                 return Ok(Candidate::Task(Box::new(TaskStatus {

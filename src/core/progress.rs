@@ -48,17 +48,14 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
         ..TaskStatus::default()
     };
     let Some(child) = seen.child else {
-        if let Some(prior) = prior.filter(|prior| !prior.replacing.is_empty()) {
-            // It was taken away to make room for another.
-            status.replacing.clone_from(&prior.replacing);
-            status.start_time.clone_from(&prior.start_time);
-            status.reason.clone_from(&prior.reason);
-            status.message.clone_from(&prior.message);
-        } else if let Some(prior) = prior.filter(|prior| prior.phase > Phase::Waiting) {
-            status.start_time.clone_from(&prior.start_time);
+        let Some(prior) = prior else { return status };
+        status.start_time.clone_from(&prior.start_time);
+        if prior.phase > Phase::Waiting && prior.replacing.is_empty() {
             status.reason = Reason::Deleted.as_str().to_owned();
             status.message = "its TaskRun was deleted and is created again".to_owned();
-        } else if let Some(prior) = prior {
+        } else {
+            // It waits for something, or was taken away to make room for another.
+            status.replacing.clone_from(&prior.replacing);
             status.reason.clone_from(&prior.reason);
             status.message.clone_from(&prior.message);
         }

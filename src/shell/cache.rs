@@ -438,11 +438,11 @@ fn run_of_pod(pod: &Pod) -> Option<Key> {
     Some(Key::new(pod.metadata.namespace.clone().unwrap_or_default(), name))
 }
 
-/// Whether an object is an older version of one that is there. Versions of the same object can be compared as numbers
-/// (Kubernetes KEP-5504); of another object of that name they say nothing.
+/// Whether an object is older than one of that name that is there: an older version of it, or of one that had the name before it. Versions
+/// of objects of one resource can be compared as numbers (Kubernetes KEP-5504; `k8s.io/apimachinery/pkg/util/resourceversion`).
 fn is_older(new: &ObjectMeta, there: &ObjectMeta) -> bool {
     let version = |meta: &ObjectMeta| meta.resource_version.as_ref()?.parse::<u64>().ok();
-    new.uid == there.uid && matches!((version(new), version(there)), (Some(new), Some(there)) if new < there)
+    matches!((version(new), version(there)), (Some(new), Some(there)) if new < there)
 }
 
 fn node_facts(node: &Node) -> NodeFacts {

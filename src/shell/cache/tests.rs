@@ -64,9 +64,27 @@ fn an_older_version_is_passed_over() {
     cache.runs_changed(Change::Applied(run("a", 5)));
     assert_eq!(cache.runs_changed(Change::Applied(run("a", 4))), []);
     assert_eq!(cache.run(&key("a")).unwrap().metadata.resource_version.as_deref(), Some("5"));
-    let mut again = run("a", 3);
-    again.metadata.uid = Some("another".into());
-    assert_eq!(cache.runs_changed(Change::Applied(again)), [key("a")], "another object of that name is news");
+    let another = |version| {
+        let mut another = run("a", version);
+        another.metadata.uid = Some("another".into());
+        Change::Applied(another)
+    };
+    assert_eq!(cache.runs_changed(another(3)), [], "it had the name before");
+    assert_eq!(cache.runs_changed(another(6)), [key("a")], "another object of that name is news");
+}
+
+#[test]
+fn what_had_the_name_of_a_new_child_before_does_not_come_back() {
+    let cache = Cache::default();
+    cache.child_written(child("a-1", "a", 7));
+    let mut earlier = child("a-1", "earlier", 5);
+    earlier.metadata.uid = Some("uid-of-the-earlier".into());
+    assert_eq!(cache.children_changed(Change::Applied(earlier.clone())), []);
+    // Its end, which the watch brings late, is not the end of the new one.
+    earlier.metadata.resource_version = Some("6".into());
+    cache.children_changed(Change::Deleted(earlier));
+    assert_eq!(cache.children_of("uid-a").len(), 1);
+    assert!(cache.children_of("uid-earlier").is_empty());
 }
 
 #[test]

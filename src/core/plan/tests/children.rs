@@ -184,6 +184,25 @@ fn an_earlier_child_is_taken_over() {
 }
 
 #[test]
+fn what_has_begun_is_not_traded_for_an_earlier_child() {
+    let build = with(two(), json!({"strategy": {"reuse": "rev-1"}}));
+    let mut first = World::new(&build, json!({}));
+    first.settle();
+    let mut run = run_with(&build, json!({}));
+    run.metadata.name = Some("second".into());
+    run.metadata.uid = Some("uid-second".into());
+    let mut second = World::with_run(run);
+    second.settle();
+    // Of two runs at work at once the other is done first, and this one's own TaskRun is not seen for a while.
+    first.succeed(AMD64, image('a'));
+    second.observed.facts.reusable = first.observed.children.values().cloned().collect();
+    second.observed.children.remove("second-linux-amd64");
+    second.settle();
+    assert_eq!(second.created, ["second-linux-amd64", "second-linux-arm64", "second-linux-amd64"]);
+    assert_eq!(second.extra().platforms[0].tasks[0].reused, "");
+}
+
+#[test]
 fn a_child_that_lost_a_race_for_a_folder_is_replaced() {
     let race = "the step \"run\" failed to start. The pod errored with the message: \"failed to create subPath directory for volumeMount \"ws\"\"";
     let mut world = World::new(&two(), json!({}));
