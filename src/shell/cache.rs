@@ -257,16 +257,16 @@ impl Cache {
     pub fn pod_of(&self, child: &TaskRun) -> Option<Arc<Pod>> {
         let inner = self.read();
         let pods = inner.pods_of.get(&key(&child.metadata))?;
-        let named = child.status.as_ref().map(|status| status.pod_name.as_str()).unwrap_or_default();
-        if let Some(pod) = pods.get(named).and_then(|key| inner.pods.get(key)) {
-            return Some(pod.clone());
-        }
-        // A pod of an earlier TaskRun of this name may still be there.
+        // Pods of an earlier TaskRun of this name may still be there, or still be seen; they have the same names.
         let uid = child.metadata.uid.as_deref();
         let ours = |pod: &&Arc<Pod>| {
             let mut owners = pod.metadata.owner_references.iter().flatten().peekable();
             owners.peek().is_none() || owners.any(|owner| Some(owner.uid.as_str()) == uid)
         };
+        let named = child.status.as_ref().map(|status| status.pod_name.as_str()).unwrap_or_default();
+        if let Some(pod) = pods.get(named).and_then(|key| inner.pods.get(key)).filter(ours) {
+            return Some(pod.clone());
+        }
         let pods = pods.values().filter_map(|key| inner.pods.get(key)).filter(ours);
         pods.max_by_key(|pod| {
             (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.name.clone())

@@ -168,8 +168,9 @@ fn the_pod_of_the_current_attempt_is_chosen() {
     assert_eq!(name(&child), "new");
     child.status = Some(serde_json::from_value(json!({"podName": "old"})).unwrap());
     assert_eq!(name(&child), "old");
-    // What an earlier TaskRun of this name has left is not its pod, but is known.
+    // What an earlier TaskRun of this name has left is not its pod, whatever its name, but is known.
     child.metadata.uid = Some("another".into());
+    assert!(cache.pod_of(&child).is_none());
     child.status = None;
     assert!(cache.pod_of(&child).is_none());
     assert!(cache.stray_pods_of_run(&key("a")).is_empty(), "they go with the TaskRun that is there");

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{Check, broken};
 use crate::coverage::Point;
+use crate::ledger::Child;
 use crate::life::{RACE, labelled};
 use crate::scenario::RunPlan;
 use crate::world::{Caller, World};
@@ -28,8 +29,8 @@ pub fn on_cancel(world: &mut World, caller: &Caller, before: &TaskRun, after: &T
     let name = before.metadata.name.as_deref().unwrap_or_default();
     let looked_at = world.ledger.looks.get(&(caller.replica, caller.reconcile)).cloned().unwrap_or_default();
     // A user who leaves the children of a run takes their owner away, and no cancel can ask for it to be there.
-    let made = world.ledger.child(before.metadata.uid.as_deref().unwrap_or_default());
-    let made_for = made.map(|child| child.run.clone());
+    let made = world.ledger.child(before.metadata.uid.as_deref().unwrap_or_default()).cloned();
+    let made_for = made.as_ref().map(|child| child.run.clone());
     let (kind, uid) = match &made_for {
         Some(run) => ("CustomRun", run.as_str()),
         None => owner(before),
@@ -64,6 +65,11 @@ pub fn on_cancel(world: &mut World, caller: &Caller, before: &TaskRun, after: &T
         || world.ledger.is_edited(uid)
         || plan.build.fail_fast
             && world.ledger.children_of(uid).any(|child| child.end.as_ref().is_some_and(failed))
+        // Its task had failed on its platform, and a replica that did not know made it once more.
+        || made.as_ref().is_some_and(|made| {
+            let again = |child: &Child| (&child.platform, &child.task) == (&made.platform, &made.task);
+            world.ledger.children_of(uid).any(|child| again(child) && child.end.as_ref().is_some_and(failed))
+        })
         || world.ledger.children_of(uid).any(|child| world.ledger.misplaced.contains(&child.uid))
         || plan.build.pending_timeout.is_some()
         || plan.build.index.is_some()

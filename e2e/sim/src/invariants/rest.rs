@@ -168,7 +168,9 @@ fn bounded(world: &World, uid: &str, record: &RunRecord) -> Check {
     let children =
         u32::try_from(plan.build.children() + usize::from(plan.build.index.is_some())).unwrap_or(u32::MAX);
     let made = u32::try_from(world.ledger.children_of(uid).count()).unwrap_or(u32::MAX);
-    let changes = 2 + children * (plan.retries + 1) * 6;
+    // That it is accepted, that it waits for its claim, its end; and of each attempt: the TaskRun, its pod, that no node takes it, what nodes
+    // that come change of that, its node, its first step, its end.
+    let changes = 2 + u32::from(plan.build.volume.is_some()) + children * (plan.retries + 1) * 7;
     let excess = |what: &str, found: u32, most: u32| {
         broken("writes_are_bounded", format!("{}: {found} {what}, and at most {most} are due", record.name))
     };
