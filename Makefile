@@ -52,12 +52,12 @@ test-sim: ## play 50,000 schedules of the controller against the model of its cl
 	@.ci/step test-sim "50,000 schedules of the simulator" $(SIM) run --schedules 50000
 
 .PHONY: sim
-sim: ## play 1,000,000 schedules, and show what they met (15 min on two cores)
+sim: ## play 1,000,000 schedules, and show what they met (9 min on two cores)
 	@cargo build --locked --profile sim --package archfan-sim
 	@$(SIM) run --schedules 1000000 --table
 
 .PHONY: sim-faults
-sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (5 min on two cores)
+sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (1 min on two cores)
 	@cargo build --locked --profile sim --package archfan-sim
 	@$(SIM) faults
 
