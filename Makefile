@@ -70,7 +70,7 @@ mutants: ## change what decides, one place at a time, and see whether a test not
 	@.ci/mutants
 
 .PHONY: test-model
-test-model: ## hold the simulator's model against the cluster: 147 scenarios played on both (2 min once the cluster is up)
+test-model: ## hold the simulator's model against the cluster: 147 scenarios played on both (1 min once the cluster is up)
 	@e2e/run --test model -- --ignored
 
 .PHONY: test-chart
