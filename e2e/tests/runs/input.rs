@@ -131,8 +131,11 @@ async fn a_task_of_a_chain_that_is_given_too_much_is_told_the_field() {
     let namespace = Namespace::new("given").await;
     let image = archfan_e2e::cluster::env("ARCHFAN_IMAGE_SHELL");
     let task = archfan_e2e::objects::script(&image, &[], "true");
-    // Neither of the two tasks declares the pipeline task's workspace.
-    let tasks = json!([{"name": "make", "taskSpec": task}, {"name": "test", "taskSpec": task}]);
+    // It does not declare the pipeline task's workspace. To one that is written out Tekton would give it without that.
+    let task =
+        json!({"apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "small"}, "spec": task});
+    namespace.create(&task).await;
+    let tasks = json!([{"name": "make", "taskRef": {"name": "small"}}, {"name": "test", "taskRef": {"name": "small"}}]);
     let mut run = embedded("run", &json!({"platforms": ["linux/amd64"], "tasks": tasks}));
     run["spec"]["workspaces"] = json!([{"name": "source", "emptyDir": {}}]);
     namespace.create(&run).await;
