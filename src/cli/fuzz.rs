@@ -8,7 +8,8 @@ use crate::core::settings::Settings;
 
 /// Plans what a text says would be run: each fault is told with the file and a line that the text has.
 pub(super) fn plan(text: &str) {
-    let lines = text.lines().count() + 1;
+    // A carriage return by itself is a line break too (YAML 1.2.2, 5.4).
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n").lines().count() + 1;
     let mut found = Vec::new();
     if let Err(words) = documents::parse("f.yaml", text, &mut found) {
         check(&words, lines);
