@@ -62,7 +62,7 @@ sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (1 min o
 	@$(SIM) faults
 
 .PHONY: fuzz
-fuzz: ## fuzz what reads foreign input: TARGET=… (docs/fuzzing.md) for SECONDS=60 (the first build takes 10 min)
+fuzz: ## fuzz what reads foreign input: TARGET=… (docs/fuzzing.md) for SECONDS=60 (the first build takes 5 min)
 	@e2e/fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
 
 .PHONY: mutants

@@ -14,7 +14,6 @@
 #![allow(missing_docs, reason = "the macros make public functions")]
 #![allow(clippy::unwrap_used, reason = "what cannot be measured need not go on")]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -87,19 +86,13 @@ fn observed(platforms: usize, tasks: usize) -> Observed {
     let claim =
         ClaimFacts { access_modes: vec!["ReadWriteMany".into()], bound: true, ..ClaimFacts::default() };
     Observed {
-        run: Arc::new(run),
-        children: BTreeMap::new(),
-        pods: BTreeMap::new(),
-        notes: BTreeMap::new(),
         nodes: Some(Arc::new([("a".to_owned(), node("amd64")), ("b".to_owned(), node("arm64"))].into())),
         facts: Facts {
             claims: [("shared".to_owned(), Claim::Found(claim))].into(),
             tekton: TektonConfig { coschedule: Some("workspaces".into()), ..TektonConfig::default() },
             ..Facts::default()
         },
-        refusals: Vec::new(),
-        now: "2026-01-01T10:00:00Z".parse().unwrap(),
-        settings: Arc::new(Settings::default()),
+        ..Observed::alone(run, Arc::new(Settings::default()), "2026-01-01T10:00:00Z".parse().unwrap())
     }
 }
 

@@ -111,7 +111,8 @@ impl Offline {
         cases
     }
 
-    /// What a document of a namespace means by a name: that of its own namespace, or else one of the two says no namespace, as most files do.
+    /// What a document of a namespace means by a name: the document of the same namespace, or else, where one of the two says no namespace,
+    /// as in most files, any of that name.
     fn find(&self, kind: &str, name: &str, namespace: &str) -> Option<(usize, &Document)> {
         let named = || {
             self.documents
@@ -246,17 +247,8 @@ impl Offline {
     /// # Errors
     /// Everything that is wrong with it.
     pub(super) fn plan(&self, case: &Case) -> Result<Vec<TaskRunBody>, Vec<Problem>> {
-        let observed = Observed {
-            run: Arc::new(case.run.clone()),
-            children: BTreeMap::new(),
-            pods: BTreeMap::new(),
-            notes: BTreeMap::new(),
-            nodes: None,
-            facts: case.facts.clone(),
-            refusals: Vec::new(),
-            now: Timestamp::UNIX_EPOCH,
-            settings: self.settings.clone(),
-        };
+        let mut observed = Observed::alone(case.run.clone(), self.settings.clone(), Timestamp::UNIX_EPOCH);
+        observed.facts = case.facts.clone();
         let Accepted { request, plan, root, templates, .. } =
             accept::accept(&observed, &ExtraFields::default())?;
         let family = Family {

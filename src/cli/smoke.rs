@@ -202,17 +202,11 @@ mod tests {
         );
         run.metadata.name = Some("archfan-smoke-x".to_owned());
         run.metadata.namespace = Some("n".to_owned());
-        let observed = crate::core::observed::Observed {
-            run: std::sync::Arc::new(run),
-            children: std::collections::BTreeMap::default(),
-            pods: std::collections::BTreeMap::default(),
-            notes: std::collections::BTreeMap::default(),
-            nodes: None,
-            facts: crate::core::observed::Facts::default(),
-            refusals: Vec::new(),
-            now: jiff::Timestamp::UNIX_EPOCH,
-            settings: std::sync::Arc::default(),
-        };
+        let observed = crate::core::observed::Observed::alone(
+            run,
+            std::sync::Arc::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         let plan = crate::core::plan::plan(&observed);
         assert_eq!(plan.actions.len(), 1, "{plan:?}");
     }

@@ -35,6 +35,23 @@ pub struct Observed {
     pub settings: Arc<Settings>,
 }
 
+impl Observed {
+    /// A run of which nothing else has been seen yet.
+    pub fn alone(run: CustomRun, settings: Arc<Settings>, now: Timestamp) -> Self {
+        Self {
+            run: Arc::new(run),
+            children: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            nodes: None,
+            facts: Facts::default(),
+            refusals: Vec::new(),
+            now,
+            settings,
+        }
+    }
+}
+
 /// What is read before a run is accepted, and again while it waits for a claim.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {

@@ -111,8 +111,8 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
 
 /// What Tekton says of a child that failed, with what to do where Tekton, which does not know what the child was made from, cannot say it.
 ///
-/// The one such case: a Task refuses workspaces that it does not declare (Tekton `pkg/workspace/validate.go`), and it was not its run but its
-/// build that gave it all of them.
+/// The one such case: a Task that is referred to refuses workspaces that it does not declare (Tekton `pkg/workspace/validate.go`), and it was
+/// not its run but its build that gave it all of them.
 fn with_remedy(task: &str, condition: &Condition) -> String {
     let told = &condition.message;
     if condition.reason != "TaskRunValidationFailed"

@@ -131,20 +131,15 @@ fn observed(run: CustomRun) -> Observed {
     let nodes = [("a".to_owned(), NodeFacts::linux("amd64")), ("b".to_owned(), NodeFacts::linux("arm64"))];
     let claim =
         ClaimFacts { access_modes: vec!["ReadWriteMany".to_owned()], bound: true, ..ClaimFacts::default() };
+    let now = Timestamp::from_second(1_767_261_600).unwrap_or(Timestamp::UNIX_EPOCH);
     Observed {
-        run: Arc::new(run),
-        children: BTreeMap::new(),
-        pods: BTreeMap::new(),
-        notes: BTreeMap::new(),
         nodes: Some(Arc::new(nodes.into())),
         facts: Facts {
             claims: [("shared".to_owned(), Claim::Found(claim))].into(),
             tekton: TektonConfig { coschedule: Some("workspaces".to_owned()), ..TektonConfig::default() },
             ..Facts::default()
         },
-        refusals: Vec::new(),
-        now: Timestamp::from_second(1_767_261_600).unwrap_or(Timestamp::UNIX_EPOCH),
-        settings: Arc::new(Settings::default()),
+        ..Observed::alone(run, Arc::new(Settings::default()), now)
     }
 }
 

@@ -146,18 +146,12 @@ impl World {
         ];
         Self {
             observed: Observed {
-                run: Arc::new(run),
-                children: BTreeMap::new(),
-                pods: BTreeMap::new(),
-                notes: BTreeMap::new(),
                 nodes: Some(Arc::new(nodes.into())),
                 facts: Facts {
                     tekton: TektonConfig { coschedule: Some("workspaces".into()), ..TektonConfig::default() },
                     ..Facts::default()
                 },
-                refusals: Vec::new(),
-                now: "2026-01-01T10:00:00Z".parse().unwrap(),
-                settings: Arc::new(Settings::default()),
+                ..Observed::alone(run, Arc::new(Settings::default()), "2026-01-01T10:00:00Z".parse().unwrap())
             },
             refused: None,
             left_to_do: None,

@@ -2,7 +2,6 @@ use serde_json::json;
 
 use super::*;
 use crate::api::tekton::Condition;
-use crate::core::observed::Facts;
 use crate::shell::cache::Change;
 use crate::shell::fake::{Fault, Server, child, ended, run};
 
@@ -48,16 +47,10 @@ fn verdict(context: &Context<Server>) -> (String, String) {
 /// What a run is observed as: with these children.
 fn observed(context: &Context<Server>, children: &[TaskRun]) -> Observed {
     let named = |child: &TaskRun| (child.metadata.name.clone().unwrap(), Arc::new(child.clone()));
+    let run = CustomRun::clone(&context.cache.run(&key()).unwrap());
     Observed {
-        run: context.cache.run(&key()).unwrap(),
         children: children.iter().map(named).collect(),
-        pods: std::collections::BTreeMap::new(),
-        notes: std::collections::BTreeMap::new(),
-        nodes: None,
-        facts: Facts::default(),
-        refusals: Vec::new(),
-        now: now(),
-        settings: context.settings.clone(),
+        ..Observed::alone(run, context.settings.clone(), now())
     }
 }
 

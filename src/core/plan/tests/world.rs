@@ -27,15 +27,8 @@ impl World {
         ]);
         Self {
             observed: Observed {
-                run: Arc::new(run),
-                children: BTreeMap::new(),
-                pods: BTreeMap::new(),
-                notes: BTreeMap::new(),
                 nodes: Some(Arc::new(nodes)),
-                facts: Facts::default(),
-                refusals: Vec::new(),
-                now: START.parse().unwrap(),
-                settings: Arc::new(Settings::default()),
+                ..Observed::alone(run, Arc::new(Settings::default()), START.parse().unwrap())
             },
             events: Vec::new(),
             created: Vec::new(),
