@@ -72,7 +72,11 @@ start_sleeping() {
 # status NAME: status and reason of a run.
 status() { in_team get customrun "$1" -o jsonpath='{.status.conditions[?(@.type=="Succeeded")].status} {.status.conditions[?(@.type=="Succeeded")].reason}'; }
 
-ended() { [[ $(status "$1") =~ ^(True|False)\  ]]; }
+# end_of NAME SECONDS: waits for the end of a run, by one process that watches: a loop would start a kubectl for each look.
+end_of() {
+  in_team wait "customrun/$1" --for='jsonpath={.status.completionTime}' --timeout="$2s" >"$WORK/last" 2>&1 ||
+    die "waited $2 s for the end of the run $1, which is $(status "$1"): $(cat "$WORK/last")"
+}
 
 # under_way PREFIX COUNT: whether every run of the prefix has both children.
 under_way() { (($(in_team get taskruns -o name | grep -c "/$1-") == 2 * $2)); }
@@ -81,7 +85,7 @@ under_way() { (($(in_team get taskruns -o name | grep -c "/$1-") == 2 * $2)); }
 all_succeeded() {
   local i children
   for ((i = 1; i <= $2; i++)); do
-    until_true 180 "the end of the run $1-$i" ended "$1-$i"
+    end_of "$1-$i" 180
     [[ $(status "$1-$i") == "True Succeeded" ]] || die "$1-$i: $(in_team get customrun "$1-$i" -o jsonpath='{.status.conditions}')"
     children=$(in_team get taskruns -l "tekton.dev/customRun=$1-$i" -o json |
       jq -r '[.items[] | .metadata.labels["archfan.dev/platform"]] | sort | join(" ")')

@@ -10,7 +10,7 @@ load() {
   start broken broken '.spec.retries = 1'
   start nowhere nowhere
   all_succeeded load 6
-  for name in index broken nowhere; do until_true 120 "the end of the run $name" ended "$name"; done
+  for name in index broken nowhere; do end_of "$name" 120; done
   [[ $(status index) == "True Succeeded" ]] || die "index: $(in_team get customrun index -o jsonpath='{.status.conditions}')"
   [[ $(status broken) == "False BuildFailed" ]] || die "broken: $(status broken)"
   [[ $(status nowhere) == "False "* ]] || die "nowhere: $(status nowhere)"

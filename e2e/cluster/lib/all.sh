@@ -9,6 +9,8 @@ for archfan_file in "$CLUSTER_DIR"/parts/*.sh; do
   # shellcheck source=/dev/null
   source "$archfan_file"
 done
+# What nearly every script calls.
+for archfan_file in kubernetes crane containerd; do know_build "$archfan_file"; done
 unset archfan_file
 
 # Each part: NAME WHERE. NAME_health, NAME_version and NAME_address (with - as _) are in parts/; WHERE is the machine,

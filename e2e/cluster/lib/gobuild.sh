@@ -61,12 +61,28 @@ build_sources() {
   find "$MODULES_DIR/$1" -type f \( -name go.mod -o -name go.sum -o -name '*.go' -o -name prepare.sh \) | LC_ALL=C sort
 }
 
-# build_dir NAME: where the programs of a build lie, or will lie.
-build_dir() {
+# build_hash NAME: a hash of all that goes into a build.
+build_hash() {
   local module arch packages sources
   read -r module arch packages <<<"$(build_list "$1")"
   mapfile -t sources < <(build_sources "$module")
-  echo "$CACHE_DIR/bin/$1-$(hash_text "$(hash_of "${sources[@]}")" "$arch" "$packages" "$(build_ldflags "$module")" "$(build_tags "$module")")"
+  hash_text "$(hash_of "${sources[@]}")" "$arch" "$packages" "$(build_ldflags "$module")" "$(build_tags "$module")"
+}
+
+# know_build NAME: computes a build's hash once, for this script and those that it calls: a dozen processes, and every call of a program
+# of ours asks for it. The value names the checkout that it was computed from.
+know_build() {
+  local variable=ARCHFAN_BUILD_${1//-/_} hash
+  [[ ${!variable:-} != "$MODULES_DIR "* ]] || return 0
+  hash=$(build_hash "$1")
+  export "$variable=$MODULES_DIR $hash"
+}
+
+# build_dir NAME: where the programs of a build lie, or will lie.
+build_dir() {
+  local variable=ARCHFAN_BUILD_${1//-/_}
+  know_build "$1"
+  echo "$CACHE_DIR/bin/$1-${!variable##* }"
 }
 
 # build_now NAME DIR: compiles into DIR. Run by `build` under a lock.
@@ -93,6 +109,7 @@ build_now() {
 # build NAME: makes the programs of a build unless they are there already.
 build() {
   local dir
+  know_build "$1"
   dir=$(build_dir "$1")
   [[ -d $dir ]] && return 0
   mkdir -p "$CACHE_DIR/bin"

@@ -44,16 +44,15 @@ service() {
   mv "$dir.new" "$dir"
 }
 
-# machine_prepare NAME: its disk: an /etc of its own, an empty /var and /mnt.
+# machine_prepare NAME: its disk: what its /etc has over the host's, an empty /var and /mnt.
 machine_prepare() {
   local dir disk machine
   dir=$(machine_dir "$1")
   disk=$(machine_disk "$1")
-  mkdir -p "$dir/services" "$disk"/mnt "$disk"/var/{lib,log,cache,tmp,spool} "$disk/var/lib/$(basename "$STATE_DIR")"
+  mkdir -p "$dir/services" "$disk"/{etc,etc.work,mnt} "$disk"/var/{lib,log,cache,tmp,spool} "$disk/var/lib/$(basename "$STATE_DIR")"
   chmod 1777 "$disk/var/tmp"
   ln -sfn /run "$disk/var/run"
   ln -sfn /run/lock "$disk/var/lock"
-  cp -a /etc "$disk/etc"
   echo "$1" >"$disk/etc/hostname"
   hash_text "$1" "$RANDOM$RANDOM" | sed 's/.*/&&/' >"$disk/etc/machine-id"
   {

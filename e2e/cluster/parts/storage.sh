@@ -9,8 +9,13 @@ SHARED_MOUNT=/mnt/shared
 storage_services() {
   local node
   mkdir -p "$(machine_disk control)"/var/{lib/glusterd,lib/brick,log/glusterfs}
-  service control glusterd <<'EOF'
+  # Geo-replication is not used here. At each start glusterd calls it two dozen times to set it up, and it is a Python program: this answers in
+  # its place.
+  printf '#!/bin/sh\necho gsyncd\n' >"$STATE_DIR/config/gsyncd"
+  chmod +x "$STATE_DIR/config/gsyncd"
+  service control glusterd <<EOF
 mkdir -p /run/gluster
+for program in /usr/lib/*/glusterfs/gsyncd; do mountpoint -q "\$program" || mount --bind '$STATE_DIR/config/gsyncd' "\$program"; done
 exec glusterd --no-daemon --log-file=- --log-level=WARNING
 EOF
   for node in "${NODES[@]}"; do

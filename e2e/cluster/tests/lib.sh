@@ -58,17 +58,19 @@ pod() {
         volumeMounts: [$volumes[] | {name, mountPath: "/data"}]}]}}' | in_namespace create -f - >/dev/null
 }
 
-# pod_done NAME: fails until the pod has succeeded; dies when it has failed.
-pod_phase_is() {
-  local phase
-  phase=$(in_namespace get pod "$1" -o jsonpath='{.status.phase}')
-  echo "pod $1 is $phase: $(in_namespace get pod "$1" -o jsonpath='{.status.conditions[*].message}')"
-  [[ $phase == "$2" ]]
+# awaited SECONDS KIND/NAME FOR: waits until the object is as `kubectl wait --for` has it: one process that watches, where a loop would start
+# many. Fails with the object's conditions.
+awaited() {
+  in_namespace wait "$2" --for="$3" --timeout="$1s" --request-timeout=0 >/dev/null ||
+    fail "$2 has not come to $3 within $1 s: $(in_namespace get "$2" -o jsonpath='{.status.phase} {.status.conditions[*].message}')"
 }
+
+# pod_is NAME PHASE: waits until the pod is in that phase.
+pod_is() { awaited 60 "pod/$1" "jsonpath={.status.phase}=$2"; }
 
 # output_of NAME: waits for the pod to succeed and prints what it has written.
 output_of() {
-  wait_for 60 "pod $1 to succeed" pod_phase_is "$1" Succeeded
+  pod_is "$1" Succeeded || return
   in_namespace logs "$1"
 }
 
@@ -86,16 +88,10 @@ claim_phase_is() {
   [[ $phase == "$2" ]]
 }
 
-# finished KIND/NAME: fails until it has a final Succeeded condition; prints its message.
-finished() {
-  local answer
-  answer=$(in_namespace get "$1" -o jsonpath='{range .status.conditions[?(@.type=="Succeeded")]}{.status} {.reason}: {.message}{end}')
-  echo "${answer:-no condition yet}"
-  [[ $answer == True* || $answer == False* ]]
-}
-
-# succeeded KIND/NAME: waits for it to finish, and fails unless it did so well.
+# succeeded KIND/NAME: waits for a run of Tekton to finish, and fails unless it did so well.
 succeeded() {
-  wait_for 120 "$1 to finish" finished "$1"
-  [[ $(finished "$1") == True* ]] || fail "$1: $(finished "$1")"
+  local answer
+  awaited 120 "$1" 'jsonpath={.status.completionTime}'
+  answer=$(in_namespace get "$1" -o jsonpath='{range .status.conditions[?(@.type=="Succeeded")]}{.status} {.reason}: {.message}{end}')
+  [[ $answer == True* ]] || fail "$1: ${answer:-no condition}"
 }
