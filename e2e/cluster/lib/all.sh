@@ -9,9 +9,11 @@ for archfan_file in "$CLUSTER_DIR"/parts/*.sh; do
   # shellcheck source=/dev/null
   source "$archfan_file"
 done
-# What nearly every script calls.
-for archfan_file in kubernetes crane containerd; do know_build "$archfan_file"; done
 unset archfan_file
+# What nearly every script calls.
+know_build kubernetes
+know_build crane
+know_build containerd
 
 # Each part: NAME WHERE. NAME_health, NAME_version and NAME_address (with - as _) are in parts/; WHERE is the machine,
 # handed to them, or `pod`.

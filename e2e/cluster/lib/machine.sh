@@ -59,7 +59,6 @@ machine_prepare() {
     echo "127.0.0.1 localhost"
     for machine in "${MACHINES[@]}"; do echo "$(machine_ip "$machine") $machine"; done
   } >"$disk/etc/hosts"
-  rm -f "$disk/etc/resolv.conf"
   echo "# The machines know each other by /etc/hosts; pods have the cluster's DNS." >"$disk/etc/resolv.conf"
 }
 
