@@ -74,20 +74,22 @@ mod tests {
 
     #[test]
     fn reads_what_go_writes() {
-        let cases = [
-            ("0", 0.0),
-            ("0s", 0.0),
-            ("90s", 90.0),
-            ("1h30m", 5400.0),
-            ("1h0m10s", 3610.0),
-            ("1.5h", 5400.0),
-            ("250ms", 0.25),
-            ("+2m", 120.0),
-            ("3us", 3e-6),
-        ];
-        for (text, seconds) in cases {
-            let parsed = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert!((parsed.as_secs_f64() - seconds).abs() < 1e-9, "{text} gave {parsed:?}");
+        for (text, duration) in [
+            ("0", Duration::ZERO),
+            ("0s", Duration::ZERO),
+            ("90s", Duration::from_secs(90)),
+            ("1h30m", Duration::from_secs(5400)),
+            ("1h0m10s", Duration::from_secs(3610)),
+            ("1.5h", Duration::from_secs(5400)),
+            ("250ms", Duration::from_millis(250)),
+            ("+2m", Duration::from_secs(120)),
+            ("3us", Duration::from_micros(3)),
+            // U+00B5 and U+03BC: Go takes both (Go `time/format.go`).
+            ("4µs", Duration::from_micros(4)),
+            ("5μs", Duration::from_micros(5)),
+            ("7ns", Duration::from_nanos(7)),
+        ] {
+            assert_eq!(parse(text), Ok(duration), "{text}");
         }
     }
 

@@ -366,8 +366,10 @@ pub fn is_digest(text: &str) -> bool {
 /// A reference without its tag and digest: `registry:5000/app:v1` is `registry:5000/app`.
 pub fn without_tag(reference: &str) -> &str {
     let reference = reference.split('@').next().unwrap_or(reference);
-    match (reference.rfind(':'), reference.rfind('/')) {
-        (Some(colon), Some(slash)) if colon > slash => &reference[..colon],
+    match reference.rfind([':', '/']) {
+        Some(last) if reference[last..].starts_with(':') && reference[..last].contains('/') => {
+            &reference[..last]
+        }
         _ => reference,
     }
 }
@@ -375,6 +377,60 @@ pub fn without_tag(reference: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::status::TaskStatus;
+    use crate::api::tekton::TaskRunResult;
+
+    fn task(name: &str, phase: Phase, results: &[(&str, &str)]) -> TaskStatus {
+        let result = |(name, value): &(&str, &str)| TaskRunResult {
+            name: (*name).to_owned(),
+            value: ParamValue::String((*value).to_owned()),
+        };
+        TaskStatus {
+            name: name.to_owned(),
+            phase,
+            results: results.iter().map(result).collect(),
+            ..TaskStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_member_is_what_its_platform_has_written() {
+        let platform = Platform::parse("linux/arm64").unwrap();
+        let target = Target { platform: platform.clone(), required: true, runs_on: platform };
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let member = |url: &str, digest: &str| {
+            let results = [("IMAGE_URL", url), ("IMAGE_DIGEST", digest)];
+            let tasks = vec![task("build", Phase::Succeeded, &results)];
+            let status = PlatformStatus { tasks, ..PlatformStatus::default() };
+            from_results(&target, &status, "IMAGE_URL", "IMAGE_DIGEST").map_err(|problem| problem.to_string())
+        };
+        let whole = Ok(format!("docker://r:5000/app@{digest}"));
+        assert_eq!(member("r:5000/app:v1\n", &format!("{digest}\n")), whole);
+        assert_eq!(member("docker://r:5000/app", &digest), whole);
+        for (url, digest, says) in [
+            (" \n", digest.as_str(), "linux/arm64 results: no result IMAGE_URL says what was built"),
+            ("r:5000/app", "\n", "linux/arm64 results: no result IMAGE_DIGEST says what was built"),
+            ("r:5000/app", "latest", "\"latest\" is no digest"),
+        ] {
+            let told = member(url, digest).expect_err(says);
+            assert!(told.contains(says), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_task_is_known_once_it_has_ended_well_or_was_left_out() {
+        let tasks = vec![
+            task("clone", Phase::Succeeded, &[("commit", "abc\r\n")]),
+            task("test", Phase::Skipped, &[]),
+            task("build", Phase::Running, &[]),
+            task("scan", Phase::Failed, &[("report", "bad")]),
+        ];
+        let known = known_results(&PlatformStatus { tasks, ..PlatformStatus::default() });
+        assert_eq!(known.keys().collect::<Vec<_>>(), ["clone", "test"]);
+        let ResultsOfTask::Known(results) = &known["clone"] else { panic!("{known:?}") };
+        assert_eq!(results["commit"], ParamValue::String("abc".to_owned()));
+        assert!(matches!(known["test"], ResultsOfTask::Skipped));
+    }
 
     #[test]
     fn tags_are_told_from_ports() {

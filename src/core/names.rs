@@ -72,6 +72,17 @@ mod tests {
             (parent, "-linux-arm64", "a-pipeline-run-with449c1ae28ace21439be8d2c69dfc22ed-linux-arm64"),
             ("run", suffix, "runb5f99e8c9840b7a92788bc4688083222-linux-arm64-a-task-with-a-n"),
             (parent, suffix, "a-pipeline-run-with-a-very-long97104f510886fd5f779963ce84557829"),
+            // 31 characters, and 30: the longest suffix that is kept whole.
+            (
+                parent,
+                "-linux-arm64-a-task-that-is-lon",
+                "a-pipeline-run-with-a-very-long8352b891229da8c1235df21383c3b164",
+            ),
+            (
+                parent,
+                "-linux-arm64-a-task-that-is-lo",
+                "a449c1ae28ace21439be8d2c69dfc22ed-linux-arm64-a-task-that-is-lo",
+            ),
         ] {
             assert_eq!(child_name(parent, suffix), name);
         }
@@ -94,6 +105,20 @@ mod tests {
         assert!(name.len() <= LONGEST, "{name}");
         assert_ne!(name, child_name("run", &format!("{suffix}x")));
         assert_ne!(name, child_name("ran", suffix));
+    }
+
+    #[test]
+    fn no_character_is_cut_in_two() {
+        for (text, length, found) in [
+            ("aéb", 0, ""),
+            ("aéb", 1, "a"),
+            ("aéb", 2, "a"),
+            ("aéb", 3, "aé"),
+            ("é", 1, ""),
+            ("ab", 5, "ab"),
+        ] {
+            assert_eq!(prefix(text, length), found, "{text} {length}");
+        }
     }
 
     proptest::proptest! {

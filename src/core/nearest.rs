@@ -24,6 +24,8 @@ mod tests {
         assert_eq!(to("platfroms", known), Some("platforms"));
         assert_eq!(to("taskref", known), Some("taskRef"));
         assert_eq!(to("param", known), Some("params"));
+        assert_eq!(to("pltfrms", known), Some("platforms"), "two of seven");
+        assert_eq!(to("ltfrms", known), None, "three of six");
         assert_eq!(to("image", known), None);
         assert_eq!(to("", known), None);
     }

@@ -155,13 +155,21 @@ mod tests {
                 {"name": "list", "default": ["1"]},
                 {"name": "o", "properties": {"k": {"type": "string"}, "l": {}}, "default": {"k": "1", "l": "2"}},
                 {"name": "n", "default": 3},
+                {"name": "keys", "properties": {"k": {}}},
+                {"name": "mode", "enum": ["fast", "slow"]},
             ]),
-            json!([{"name": "extra", "value": true}, {"name": "o", "value": {"k": "9"}}]),
+            json!([
+                {"name": "extra", "value": true}, {"name": "o", "value": {"k": "9"}},
+                {"name": "keys", "value": {"k": "x"}}, {"name": "mode", "value": "slow"},
+            ]),
         );
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!(
             serde_json::to_value(params).unwrap(),
-            json!({"a": "x", "list": ["1"], "o": {"k": "9", "l": "2"}, "n": "3", "extra": "true"})
+            json!({
+                "a": "x", "list": ["1"], "o": {"k": "9", "l": "2"}, "n": "3", "extra": "true",
+                "keys": {"k": "x"}, "mode": "slow",
+            })
         );
     }
 

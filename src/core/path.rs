@@ -76,5 +76,6 @@ mod tests {
             r#"spec.taskRunSpecs[2].podTemplate.nodeSelector["kubernetes.io/arch"]"#
         );
         assert_eq!(spec.field("tasks").named("build").to_string(), "spec.tasks[build]");
+        assert_eq!(spec.field("a-b").field("c_d").to_string(), "spec.a-b.c_d");
     }
 }

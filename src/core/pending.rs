@@ -235,6 +235,16 @@ mod tests {
         said: &[(&str, &str)],
         nodes: Option<&Nodes>,
     ) -> Option<(Reason, String)> {
+        look_on(Some("linux/arm64"), pod, condition, said, nodes)
+    }
+
+    fn look_on(
+        platform: Option<&str>,
+        pod: Option<Value>,
+        condition: Option<Value>,
+        said: &[(&str, &str)],
+        nodes: Option<&Nodes>,
+    ) -> Option<(Reason, String)> {
         let child: TaskRun = serde_json::from_value(
             json!({"metadata": {"name": "t"}, "spec": {}, "status": {"conditions": condition.into_iter().collect::<Vec<_>>()}}),
         )
@@ -244,8 +254,9 @@ mod tests {
             .iter()
             .map(|(reason, message)| PodNote { reason: (*reason).into(), message: (*message).into() })
             .collect();
-        let platform = Platform::parse("linux/arm64").unwrap();
-        diagnose(Waiting { child: &child, pod: pod.as_ref(), notes: &said, platform: Some(&platform), nodes })
+        let platform = platform.map(|platform| Platform::parse(platform).unwrap());
+        let platform = platform.as_ref();
+        diagnose(Waiting { child: &child, pod: pod.as_ref(), notes: &said, platform, nodes })
             .map(|diagnosis| (diagnosis.reason, diagnosis.message))
     }
 
@@ -321,6 +332,31 @@ mod tests {
             assert_eq!(found, *reason, "{words}: {message}");
             assert!(message.contains(part), "{words}: {message}");
         }
+    }
+
+    /// On Linux the architecture says enough; the child that pushes the index has no platform.
+    #[test]
+    fn nodes_are_called_by_the_labels_that_tell_them_from_others() {
+        let both = nodes(&[("amd64", true), ("arm64", true)]);
+        let words = "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.";
+        for (platform, nodes, says) in [
+            (Some("windows/amd64"), &both, "no node has kubernetes.io/os=windows, kubernetes.io/arch=amd64"),
+            (Some("linux/s390x"), &both, "no node has kubernetes.io/arch=s390x"),
+            (
+                Some("linux/arm64"),
+                &both,
+                "nodes with kubernetes.io/arch=arm64 have no room: 2 node(s) didn't have free ports",
+            ),
+            (None, &both, "nodes with kubernetes.io/os have no room: 2 node(s) didn't have free ports"),
+        ] {
+            let (_, message) =
+                look_on(platform, stuck("Unschedulable", words), None, &[], Some(nodes)).unwrap();
+            assert!(message.starts_with(says), "{platform:?}: {message}");
+        }
+        let unusable = nodes(&[("arm64", false), ("arm64", false), ("amd64", true)]);
+        let (reason, message) = look(stuck("Unschedulable", words), None, &[], Some(&unusable)).unwrap();
+        assert_eq!(reason, Reason::NoNode);
+        assert_eq!(message, "all 2 nodes with kubernetes.io/arch=arm64 are cordoned or not ready");
     }
 
     #[test]
@@ -420,6 +456,9 @@ mod tests {
             ("ResolvingTaskRef", Reason::Resolving, "the Task is being fetched: words"),
             ("ToBeRetried", Reason::Starting, "an attempt failed and another begins: words"),
             ("PodAdmissionFailed", Reason::Admission, "words"),
+            ("PullImageFailed", Reason::ImagePull, "words"),
+            ("ExceededNodeResources", Reason::NodesFull, "words"),
+            ("CreateContainerConfigError", Reason::ContainerConfig, "words"),
             ("Pending", Reason::Starting, "the pod is being made"),
         ] {
             assert_eq!(
@@ -429,7 +468,8 @@ mod tests {
             );
         }
         assert_eq!(look(None, condition("Running"), &[], None), None);
-        assert_eq!(look(None, None, &[], None).unwrap().0, Reason::Starting);
+        let untouched = (Reason::Starting, "Tekton has not taken up the TaskRun yet".to_owned());
+        assert_eq!(look(None, None, &[], None), Some(untouched));
     }
 
     #[test]

@@ -211,7 +211,10 @@ mod tests {
     #[test]
     fn a_run_is_made_as_tekton_makes_it() {
         let spec = json!({
-            "params": [{"name": "image", "default": "r/app:v1"}, {"name": "archs", "type": "array"}],
+            "params": [
+                {"name": "image", "default": "r/app:v1"}, {"name": "archs", "type": "array"},
+                {"name": "tags", "type": "array"}, {"name": "git", "type": "object", "properties": {"url": {}}}, {"name": "mode"},
+            ],
             "tasks": [
                 {"name": "clone", "taskRef": {"name": "clone"}},
                 {
@@ -222,9 +225,13 @@ mod tests {
                         {"name": "COMMIT", "value": "$(tasks.clone.results.commit)"},
                         {"name": "ARCHS", "value": "$(params.archs[*])"},
                         {"name": "RUN", "value": "$(context.pipelineRun.name)"},
+                        {"name": "TAGS", "value": "$(params.tags[*])"},
+                        {"name": "URL", "value": "$(params.git.url)?$(params.mode)"},
                     ],
                     "workspaces": [{"name": "source", "workspace": "shared", "subPath": "src"}, {"name": "auth"}],
                 },
+                {"name": "of-another-kind", "taskRef": {"apiVersion": "archfan.dev/v1alpha1", "kind": "Wait", "name": "b"}},
+                {"name": "of-another-group", "taskRef": {"apiVersion": "example.dev/v1", "kind": "MultiArchBuild", "name": "b"}},
             ],
             "finally": [{"name": "again", "taskSpec": {
                 "apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild",
@@ -259,6 +266,9 @@ mod tests {
                 {"name": "COMMIT", "value": "$(tasks.clone.results.commit)"},
                 {"name": "ARCHS", "value": ["amd64", "arm64"]},
                 {"name": "RUN", "value": "app"},
+                // What has no value stands as its own variable.
+                {"name": "TAGS", "value": ["$(params.tags[*])"]},
+                {"name": "URL", "value": "$(params.git.url)?$(params.mode)"},
             ])
         );
         assert_eq!(

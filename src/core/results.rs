@@ -74,7 +74,8 @@ pub fn collect(
 
 /// How many bytes results take in an object.
 pub fn size(results: &[RunResult]) -> usize {
-    results.iter().map(|result| result.name.len() + result.value.len() + 24).sum()
+    const FRAME: usize = r#"{"name":"","value":""},"#.len();
+    results.iter().map(|result| result.name.len() + result.value.len() + FRAME).sum()
 }
 
 fn text(value: &ParamValue) -> String {
@@ -86,4 +87,19 @@ fn text(value: &ParamValue) -> String {
 
 fn json(values: &[String]) -> String {
     serde_json::to_string(values).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_as_large_as_the_object_that_holds_them() {
+        let result = |name: &str, value: &str| RunResult { name: name.to_owned(), value: value.to_owned() };
+        let results = [result("IMAGE_URL", "r.example.com/app"), result("PLATFORMS", ""), result("x", "yz")];
+        let written: usize =
+            results.iter().map(|result| serde_json::to_string(result).unwrap().len() + ",".len()).sum();
+        assert_eq!(size(&results), written);
+        assert_eq!(size(&[]), 0);
+    }
 }

@@ -247,6 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn a_text_may_be_empty_unless_a_length_is_asked_for() {
+        for (least, non_empty) in [(None, false), (Some(0), false), (Some(1), true)] {
+            let schema = JSONSchemaProps {
+                type_: Some("string".to_owned()),
+                min_length: least,
+                ..JSONSchemaProps::default()
+            };
+            let shape = compile(&schema);
+            assert!(matches!(shape, Shape::Text { non_empty: found, .. } if found == non_empty), "{least:?}");
+        }
+    }
+
+    #[test]
     fn takes_no_scalar_for_a_spec() {
         assert_eq!(told(&json!("x")).len(), 1);
         assert_eq!(told(&json!([1])).len(), 1);

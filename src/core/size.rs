@@ -84,6 +84,7 @@ pub fn ending(bytes: usize) -> Option<Ending> {
 mod tests {
     use super::*;
     use crate::api::status::ExtraFields;
+    use crate::api::tekton::TaskRunResult;
     use crate::core::status::whole_seconds;
 
     /// The largest run that is taken on, with names as long as they may be, on its way: every task but the last of each platform is done.
@@ -131,6 +132,32 @@ mod tests {
         let before = platforms.clone();
         tighten(&mut platforms);
         assert_eq!(platforms, before);
+    }
+
+    /// They move to `status.results` at the end, where they are counted anew.
+    #[test]
+    fn results_are_counted_once() {
+        let mut platforms = largest();
+        platforms.truncate(2);
+        let empty = of(&platforms);
+        for (task, value) in platforms.iter_mut().flat_map(|platform| &mut platform.tasks).zip(0..) {
+            let value = ParamValue::String("v".repeat(value));
+            task.results = vec![TaskRunResult { name: "IMAGE_URL".to_owned(), value }];
+        }
+        assert!(of(&platforms) > empty + 128 * "IMAGE_URL".len(), "{} and {empty}", of(&platforms));
+        assert_eq!(without_results(&platforms), empty);
+    }
+
+    #[test]
+    fn a_run_ends_only_by_what_an_object_cannot_take() {
+        assert_eq!(ending(MOST_BYTES), None);
+        let ending = ending(MOST_BYTES + 1).expect("one byte more");
+        assert_eq!(ending.reason, "ResultsTooLarge");
+        assert!(
+            ending.message.contains("takes 1400001 bytes, and an object takes 1400000"),
+            "{}",
+            ending.message
+        );
     }
 
     #[test]

@@ -183,6 +183,20 @@ mod tests {
         assert_eq!((&small.start_time, small.completion_time.is_some()), (&large.start_time, true));
     }
 
+    /// The time says since when it is so, not when it was last looked at (Kubernetes `metav1.Condition`).
+    #[test]
+    fn a_transition_is_when_the_verdict_changes() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let mut status = CustomRunStatus::default();
+        let mut since = |verdict, reason: &str, second| {
+            set(&mut status, verdict, reason, String::new(), at(second));
+            status.conditions[0].last_transition_time.clone().map(|time| time.0)
+        };
+        assert_eq!(since(Verdict::Unknown, "Running", 10), Some(at(10)));
+        assert_eq!(since(Verdict::Unknown, "Waiting", 20), Some(at(10)));
+        assert_eq!(since(Verdict::True, "Succeeded", 30), Some(at(30)));
+    }
+
     #[test]
     fn long_messages_are_cut_in_the_line_and_at_a_character() {
         let platform = PlatformStatus {

@@ -381,7 +381,7 @@ impl Scope<'_> {
 /// A part of the platform that there is not.
 pub fn platform_only(value: &Value, platform: &Platform, path: &Path<'_>) -> Result<Value, Problem> {
     Ok(match value {
-        Value::String(text) if text.contains("$(platform") => {
+        Value::String(text) => {
             let mut out = String::with_capacity(text.len() + 16);
             let mut rest = text.as_str();
             while let Some(start) = rest.find("$(platform") {
@@ -570,7 +570,7 @@ fn split(variable: &str) -> (Vec<&str>, Part<'_>) {
     let mut rest = variable;
     loop {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        if end > 0 || !rest.starts_with('[') {
+        if !rest.starts_with('[') {
             segments.push(&rest[..end]);
         }
         rest = &rest[end..];
@@ -597,7 +597,12 @@ fn split(variable: &str) -> (Vec<&str>, Part<'_>) {
         }
         match rest.strip_prefix('.') {
             Some(next) => rest = next,
-            None => return (segments, part),
+            None if rest.is_empty() => return (segments, part),
+            None => {
+                // Something right behind a bracket: keep both, where nothing will know them.
+                segments.push(&variable[variable.len() - rest.len() - "]".len()..]);
+                return (segments, part);
+            }
         }
     }
 }

@@ -241,7 +241,7 @@ impl Cache {
         self.read().runs.get(key).cloned()
     }
 
-    /// All runs, for gauges.
+    /// All runs.
     pub fn all_runs(&self) -> Vec<Arc<CustomRun>> {
         self.read().runs.values().cloned().collect()
     }

@@ -163,6 +163,24 @@ fn exceptions_win_in_the_order_they_stand() {
 }
 
 #[test]
+fn another_task_takes_the_place_of_the_one_written_out() {
+    let case = Case::new(
+        &json!({
+            "platforms": ["amd64", "arm64"],
+            "taskSpec": {"steps": [{"name": "build", "image": "builder"}]},
+            "taskRunSpecs": [{"platform": "arm64", "taskRef": {"name": "buildah-arm"}}],
+        }),
+        json!({}),
+    );
+    let amd64 = &case.child(0, 0)["spec"];
+    assert_eq!(amd64["taskSpec"]["steps"][0]["image"], "builder");
+    assert_eq!(amd64.get("taskRef"), None);
+    let arm64 = &case.child(1, 0)["spec"];
+    assert_eq!(arm64["taskRef"], json!({"name": "buildah-arm"}));
+    assert_eq!(arm64.get("taskSpec"), None, "Tekton takes one of them");
+}
+
+#[test]
 fn a_chain_names_its_tasks_and_hands_results_on() {
     let case = Case::new(
         &json!({
@@ -336,7 +354,7 @@ fn the_index_child_is_known_before_anything_is_built() {
             "archives": {"workspace": "out", "path": "$(platform.machine).tar.gz"},
             "workspaces": [{"name": "dockerconfig", "workspace": "login"}, {"name": "ca", "workspace": "certs"}]},
     });
-    let spec = json!({"workspaces": [
+    let spec = json!({"retries": 2, "timeout": "90m", "workspaces": [
         {"name": "out", "persistentVolumeClaim": {"claimName": "c"}},
         {"name": "login", "secret": {"secretName": "s"}},
         {"name": "certs", "configMap": {"name": "m"}},
@@ -364,11 +382,21 @@ fn the_index_child_is_known_before_anything_is_built() {
             "linux/arm/v7=archive:/workspace/archives/armv7l.tar.gz",
         ])
     );
+    let bound = json!([
+        {"name": "dockerconfig", "secret": {"secretName": "s"}},
+        {"name": "ca", "configMap": {"name": "m"}},
+        {"name": "archives", "persistentVolumeClaim": {"claimName": "c"}},
+    ]);
+    assert_eq!(child["spec"]["workspaces"], bound);
+    let declared = child["spec"]["taskSpec"]["workspaces"].as_array().unwrap();
+    let declared: Vec<&Value> = declared.iter().map(|workspace| &workspace["name"]).collect();
+    assert_eq!(declared, ["dockerconfig", "ca", "archives"]);
     assert_eq!(step["imagePullPolicy"], "IfNotPresent");
     assert_eq!(step["computeResources"], json!({"requests": {"cpu": "10m"}}));
     assert_eq!(step["securityContext"].get("runAsNonRoot"), None, "its author lets the pod run as root");
     assert_eq!(child["metadata"]["name"], "app-build");
     assert_eq!(child["spec"]["serviceAccountName"], "pusher-app-build");
+    assert_eq!((&child["spec"]["retries"], &child["spec"]["timeout"]), (&json!(2), &json!("1h30m0s")));
     assert_eq!(child["spec"]["podTemplate"]["env"], json!([{"name": "A", "value": "app-build"}]));
 
     let build = json!({"platforms": ["linux/arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1", "format": "oci"},
@@ -385,6 +413,56 @@ fn the_index_child_is_known_before_anything_is_built() {
         None,
         "what differs by platform says nothing of a child without one"
     );
+    assert_eq!(child["spec"]["taskSpec"].get("workspaces"), None);
+}
+
+#[test]
+fn the_index_child_is_no_root_unless_its_pod_may_be() {
+    for (template, says) in [
+        (json!({"nodeSelector": {"pool": "build"}}), Some(json!(true))),
+        (json!({"securityContext": {"runAsUser": 1000}}), Some(json!(true))),
+        (json!({"securityContext": {"runAsUser": 0}}), None),
+        (json!({"securityContext": {"runAsNonRoot": false}}), None),
+    ] {
+        let build = json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1"},
+            "taskRunTemplate": {"podTemplate": template}});
+        let child = index_child(&Case::new(&build, json!({}))).unwrap();
+        let security = &child["spec"]["taskSpec"]["steps"][0]["securityContext"];
+        assert_eq!(security.get("runAsNonRoot"), says.as_ref(), "{template}");
+    }
+}
+
+/// Tekton Chains is woken by the owner that controls a TaskRun.
+#[test]
+fn the_index_child_is_controlled_by_the_pipeline_run_that_controls_its_run() {
+    let build =
+        json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1"}});
+    let owner = |kind: &str, controls: bool| json!([{"apiVersion": "a/v1", "kind": kind, "name": "o", "uid": "u", "controller": controls}]);
+    for (owners, kinds) in [
+        (owner("PipelineRun", true), json!([["CustomRun", false], ["PipelineRun", true]])),
+        (owner("PipelineRun", false), json!([["CustomRun", true]])),
+        (owner("Build", true), json!([["CustomRun", true]])),
+        (json!([]), json!([["CustomRun", true]])),
+    ] {
+        let mut case = Case::new(&build, json!({}));
+        case.run.metadata.owner_references = serde_json::from_value(owners.clone()).unwrap();
+        let child = index_child(&case).unwrap();
+        let found = child["metadata"]["ownerReferences"].as_array().unwrap().iter();
+        let found: Vec<Value> = found.map(|owner| json!([owner["kind"], owner["controller"]])).collect();
+        assert_eq!(json!(found), kinds, "{owners}");
+    }
+}
+
+#[test]
+fn a_pod_template_with_variables_is_read_for_each_platform() {
+    let case = Case::new(
+        &json!({"platforms": ["amd64", "arm64"], "taskRef": {"name": "x"},
+            "taskRunTemplate": {"podTemplate": {"nodeSelector": {"pool": "build-$(platform.arch)"}}}}),
+        json!({}),
+    );
+    for (target, pool) in [(0, "build-amd64"), (1, "build-arm64")] {
+        assert_eq!(case.child(target, 0)["spec"]["podTemplate"]["nodeSelector"]["pool"], pool);
+    }
 }
 
 #[test]

@@ -325,3 +325,24 @@ fn bounds_and_names_are_checked() {
         assert!(found.iter().any(|problem| problem.contains(says)), "{says}: {found:?}");
     }
 }
+
+/// Names of tasks become parts of the names of TaskRuns.
+#[test]
+fn names_of_tasks_are_labels() {
+    let named = |name: &str| {
+        parse(
+            &json!({"platforms": ["amd64"], "tasks": [{"name": name, "taskRef": {"name": "x"}}]}),
+            json!({}),
+        )
+    };
+    let longest = "a".repeat(63);
+    for good in ["a", "0", "a-b", "a--b", &longest] {
+        assert_eq!(named(good).unwrap().tasks[0].name, good);
+    }
+    let too_long = "a".repeat(64);
+    for bad in ["-", "-a", "a-", "A", "a_b", "a.b", "ä", "a b", &too_long] {
+        let says = format!("InvalidField customSpec.spec.tasks[0].name: {bad:?} is no name");
+        let found = named(bad).expect_err(bad);
+        assert!(found.iter().any(|problem| problem.starts_with(&says)), "{bad:?}: {found:?}");
+    }
+}

@@ -26,6 +26,7 @@ static TASKS: LazyLock<TaskResults> = LazyLock::new(|| {
             ResultsOfTask::Known(BTreeMap::from([
                 ("commit".into(), ParamValue::String("abc".into())),
                 ("files".into(), ParamValue::Array(vec!["x".into(), "y".into()])),
+                ("meta".into(), ParamValue::Object(BTreeMap::from([("tag".into(), "v1".into())]))),
             ])),
         ),
         ("test".into(), ResultsOfTask::Skipped),
@@ -62,6 +63,7 @@ fn replaces_every_kind_of_variable() {
         ),
         ("$(tasks.clone.results.commit)", "abc"),
         ("$(tasks.clone.results.files[1])", "y"),
+        ("$(tasks.clone.results.meta.tag)", "v1"),
         ("$(tasks.later.results.anything)", "$(tasks.later.results.anything)"),
         (
             "$(context.customRun.name)/$(context.customRun.namespace)/$(context.customRun.uid)/$(context.pipelineRun.name)",
@@ -88,6 +90,10 @@ fn leaves_alone_what_is_no_variable() {
         "$([0])",
         "$([*])",
         "$([\"a\"][1])",
+        "$(params[\"image\"]x)",
+        "$(params[\"my\"]dotted)",
+        "$(params.args[1]0)",
+        "$(params.args[1)",
     ] {
         assert_eq!(text(input).as_deref(), Ok(input), "{input}");
     }
@@ -109,7 +115,9 @@ fn names_the_nearest_known_variable() {
             "an earlier task of the chain, as $(tasks.NAME.results.RESULT); those are clone, later, test",
         ),
         ("$(tasks.clon.results.digest)", "did you mean $(tasks.clone.results.RESULT)?"),
-        ("$(tasks.clone.results.url)", "the task \"clone\" wrote commit, files"),
+        ("$(tasks.clone.results.url)", "the task \"clone\" wrote commit, files, meta"),
+        ("$(tasks.clone.results.meta.tag[0])", "$(tasks.clone.results.meta.tag[0]) is not known"),
+        ("$(tasks.clone.results.meta.tag.x)", "$(tasks.clone.results.meta.tag.x) is not known"),
         ("$(tasks.test.results.report)", "a when expression skipped the task \"test\""),
         ("$(workspaces.source.path)", "write $$( for a plain $("),
         ("$(params.args)", "it is an array; write $(params.args[0])"),
@@ -117,6 +125,7 @@ fn names_the_nearest_known_variable() {
         ("$(params.args[2])", "there are 2 items"),
         ("$(params.git)", "it is an object"),
         ("$(params.git.branch)", "the keys are url"),
+        ("$(params.git.url[0])", "$(params.git.url[0]) is not known"),
         ("$(params.image[*])", "it is a string; write $(params.image)"),
         ("$(params.image[0])", "it is a string"),
     ] {
@@ -180,6 +189,22 @@ fn touches_only_the_platform_in_a_task_spec() {
     let error = platform_only(&json!({"steps": ["$(platform.archs)"]}), &arm64(), &Path::root("taskSpec"))
         .unwrap_err();
     assert_eq!(error.field, "taskSpec.steps[0]");
+}
+
+#[test]
+fn variables_are_seen_wherever_they_stand() {
+    for value in [
+        json!("$(platform)"),
+        json!(["a", "x $(params.a)"]),
+        json!({"a": {"b": ["$(x)"]}}),
+        json!({"pool-$(platform.arch)": "true"}),
+        json!({"a": 1, "b": "$(platform.arch)"}),
+    ] {
+        assert!(holds_variable(&value), "{value}");
+    }
+    for value in [json!(null), json!(1), json!(true), json!("$HOME (x)"), json!({"a": ["b", {"c": 1}]})] {
+        assert!(!holds_variable(&value), "{value}");
+    }
 }
 
 proptest! {

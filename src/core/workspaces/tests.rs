@@ -263,3 +263,35 @@ fn different_users_on_one_claim_are_warned_of() {
 fn what_is_not_read_is_not_judged() {
     assert_eq!(judge_with(two(), on("c"), &[], None), Verdict::Go(Sharing::default()));
 }
+
+/// Kubernetes `NodeSelectorTerm`: all requirements of a term hold.
+#[test]
+fn a_node_fits_a_term_as_the_scheduler_reads_it() {
+    let node = NodeFacts::linux("arm64");
+    let expression = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+    for (term, fitting) in [
+        (json!({}), true),
+        (expression(LABEL_ARCH, "In", &["amd64", "arm64"]), true),
+        (expression(LABEL_ARCH, "In", &["amd64"]), false),
+        (expression("zone", "In", &["a"]), false),
+        (expression(LABEL_ARCH, "NotIn", &["amd64"]), true),
+        (expression(LABEL_ARCH, "NotIn", &["arm64"]), false),
+        (expression("zone", "NotIn", &["a"]), true),
+        (expression(LABEL_ARCH, "Exists", &[]), true),
+        (expression("zone", "Exists", &[]), false),
+        (expression(LABEL_ARCH, "DoesNotExist", &[]), false),
+        (expression("zone", "DoesNotExist", &[]), true),
+        (expression("zone", "Gt", &["1"]), true),
+        (json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), true),
+        (json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), false),
+        (
+            json!({
+                "matchExpressions": [{"key": LABEL_ARCH, "operator": "In", "values": ["arm64"]}],
+                "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}],
+            }),
+            false,
+        ),
+    ] {
+        assert_eq!(fits(&term, "n1", &node), fitting, "{term}");
+    }
+}

@@ -55,6 +55,8 @@ fn runs_of_other_controllers_are_passed_over() {
     assert_eq!(cache.runs_changed(Change::Applied(other.clone())), []);
     assert_eq!(cache.runs_changed(Change::Listed(None, vec![other, run("a", 1)])), [key("a")]);
     assert!(cache.run(&key("other")).is_none());
+    let known: Vec<Option<String>> = cache.all_runs().iter().map(|run| run.metadata.name.clone()).collect();
+    assert_eq!(known, [Some("a".to_owned())]);
     assert_eq!(cache.run(&key("a")).unwrap().metadata.managed_fields, None);
 }
 

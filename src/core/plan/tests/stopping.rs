@@ -47,6 +47,37 @@ fn a_cancel_comes_before_an_end_under_way() {
     assert_eq!(world.verdict(), outcome("False", "CustomRunCancelled"));
 }
 
+/// A spec is read again where it may have changed, and only there: an archfan that digests it otherwise goes on with what another one has
+/// accepted.
+#[test]
+fn a_digest_of_another_version_stops_nobody() {
+    let mut world = World::new(&two(), json!({}));
+    world.settle();
+    let run = Arc::make_mut(&mut world.observed.run);
+    let digest = run.status.as_mut().unwrap().extra_fields.pointer_mut("/plan/specDigest").unwrap();
+    *digest = json!("of another version");
+    world.succeed(AMD64, image('a'));
+    world.succeed(ARM64, image('b'));
+    world.settle();
+    assert_eq!(world.verdict(), outcome("True", "Succeeded"));
+}
+
+/// What archfan itself cancels belongs to an end; what anybody else cancels is a child that will not be built.
+#[test]
+fn a_child_that_somebody_else_cancels_has_failed() {
+    for message in [None, Some("not today"), Some("because of archfan: too slow")] {
+        let mut world = World::new(&with(two(), json!({"strategy": {"failFast": false}})), json!({}));
+        world.settle();
+        let child = world.child(ARM64);
+        child.spec.status = Some("TaskRunCancelled".into());
+        child.spec.status_message = message.map(str::to_owned);
+        world.report(ARM64, "False", "TaskRunCancelled", "TaskRun was cancelled", json!([]));
+        world.settle();
+        assert_eq!(world.phases(), [Phase::Pending, Phase::Failed], "{message:?}");
+        assert_eq!(world.extra().platforms[1].tasks[0].reason, "TaskRunCancelled");
+    }
+}
+
 #[test]
 fn what_is_over_stays_over() {
     let mut world = World::new(&two(), json!({}));
