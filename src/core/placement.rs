@@ -258,6 +258,15 @@ mod tests {
         assert_eq!(merged["affinity"], json!({"podAffinity": {}}));
     }
 
+    /// A template whose required node affinity says this of the architecture.
+    fn required(expression: &Value) -> Value {
+        let mut expression = expression.clone();
+        expression["key"] = LABEL_ARCH.into();
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [expression]},
+        ]}}}})
+    }
+
     #[test]
     fn a_selector_that_contradicts_names_both() {
         for (template, part) in [
@@ -273,6 +282,11 @@ mod tests {
                 ]}}}}),
                 "leaves no node for linux/arm64",
             ),
+            (
+                required(&json!({"operator": "NotIn", "values": ["arm64", "s390x"]})),
+                "leaves no node for linux/arm64",
+            ),
+            (required(&json!({"operator": "DoesNotExist"})), "leaves no node for linux/arm64"),
         ] {
             let layer = Layer { template: &template, place: Some(Path::root("podTemplate")) };
             let problem = place(&[layer], &arm64()).unwrap_err();
@@ -284,6 +298,8 @@ mod tests {
     #[test]
     fn a_selector_that_agrees_is_kept() {
         for template in [
+            required(&json!({"operator": "NotIn", "values": ["amd64"]})),
+            required(&json!({"operator": "Exists"})),
             json!({"nodeSelector": {"kubernetes.io/arch": "arm64", "beta.kubernetes.io/arch": "arm64"}}),
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                 {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]},

@@ -94,6 +94,12 @@ fn children_are_known_by_their_first_owner() {
     let cache = Cache::default();
     assert_eq!(cache.children_changed(Change::Applied(child("a-1", "a", 1))), [key("a")]);
     assert_eq!(cache.children_of("uid-a").keys().collect::<Vec<_>>(), ["a-1"]);
+    let reusable = cache.reusable("ns", "d1");
+    assert_eq!(
+        reusable.iter().map(|child| child.metadata.name.as_deref()).collect::<Vec<_>>(),
+        [Some("a-1")]
+    );
+    assert!(cache.reusable("ns", "d2").is_empty() && cache.reusable("other", "d1").is_empty());
     assert_eq!(cache.children_changed(Change::Deleted(child("a-1", "a", 2))), [key("a")]);
     assert!(cache.children_of("uid-a").is_empty());
     assert!(cache.reusable("ns", "d1").is_empty());
@@ -212,4 +218,44 @@ fn a_node_s_heartbeat_concerns_nobody() {
     assert_eq!(cache.nodes_changed(Change::Applied(node("n", false, "2026-01-01T00:06:00Z"))), [key("a")]);
     assert_eq!(cache.nodes_changed(Change::Deleted(node("n", false, "2026-01-01T00:06:00Z"))), [key("a")]);
     assert!(cache.nodes().unwrap().is_empty());
+}
+
+#[test]
+fn a_node_is_usable_when_it_is_ready_and_not_cordoned() {
+    let cache = Cache::default();
+    let mut pressed = node("pressed", true, "2026-01-01T00:00:00Z");
+    pressed.status.conditions[0].type_ = "MemoryPressure".into();
+    let mut cordoned = node("cordoned", true, "2026-01-01T00:00:00Z");
+    cordoned.spec.unschedulable = true;
+    let (ready, lost) =
+        (node("ready", true, "2026-01-01T00:00:00Z"), node("lost", false, "2026-01-01T00:00:00Z"));
+    cache.nodes_changed(Change::Listed(None, vec![pressed, cordoned, ready, lost]));
+    let nodes = cache.nodes().unwrap();
+    let usable: Vec<&str> =
+        nodes.iter().filter(|(_, node)| node.usable).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(usable, ["ready"]);
+}
+
+/// As many as a burst of deletions may bring late answers for; not all that there have ever been.
+#[test]
+fn what_is_gone_is_remembered_for_a_while() {
+    let cache = Cache::default();
+    let of = |number: usize| {
+        let mut child = child("a-1", "a", 1);
+        child.metadata.uid = Some(format!("uid-{number}"));
+        child
+    };
+    let comes_back = |number: usize| {
+        cache.child_written(of(number));
+        let is_back = !cache.children_of("uid-a").is_empty();
+        cache.child_gone(&key("a-1"), None);
+        is_back
+    };
+    for number in 0..TOMBSTONES {
+        cache.child_gone(&key("a-1"), Some(&format!("uid-{number}")));
+    }
+    assert!(!comes_back(0) && !comes_back(TOMBSTONES - 1));
+    cache.child_gone(&key("a-1"), Some("one more"));
+    assert!(comes_back(0), "the oldest is forgotten");
+    assert!(!comes_back(1));
 }

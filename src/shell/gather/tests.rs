@@ -1,6 +1,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::kubernetes::Pod;
+use crate::core::observed::PodNote;
 use crate::shell::api::ApiError;
 use crate::shell::cache::Change;
 use crate::shell::fake::{Fault, Server, child, ended, run};
@@ -65,4 +67,38 @@ async fn what_runs_or_has_failed_for_good_is_not_read_again() {
         assert_eq!(observed.children.len(), 1);
         assert_eq!(server.asked(), ["get configuration"], "{reason}");
     }
+}
+
+/// A pod of the run `r`, of one of its TaskRuns.
+fn pod(name: &str, task_run: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns",
+            "labels": {"tekton.dev/taskRun": task_run, "tekton.dev/customRun": "r"},
+            "ownerReferences": [{"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "name": task_run, "uid": "a"}]},
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn pods_are_gathered_with_what_was_said_of_them() {
+    let (server, cache) = (Server::default(), Cache::default());
+    cache.children_changed(Change::Applied(child(ARM, "a", "u")));
+    cache.children_changed(Change::Applied(child("r-linux-amd64", "b", "u")));
+    for pod in [pod("arm-pod", ARM), pod("left-pod", "r-linux-s390x")] {
+        cache.pods_changed(Change::Applied(pod));
+    }
+    let note = PodNote { reason: "FailedMount".into(), message: "no such volume".into() };
+    cache.noted(Key::new("ns", "arm-pod"), note.clone());
+    let observed = gathered(&server, &cache).await.unwrap();
+    let pods: Vec<(&str, &str)> = observed
+        .pods
+        .iter()
+        .map(|(task_run, pod)| (task_run.as_str(), pod.metadata.name.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        pods,
+        [(ARM, "arm-pod"), ("r-linux-s390x", "left-pod")],
+        "what a deleted TaskRun has left too"
+    );
+    assert_eq!(observed.notes, [("arm-pod".to_owned(), vec![note])].into());
 }

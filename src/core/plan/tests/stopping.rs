@@ -201,6 +201,32 @@ fn an_optional_platform_that_is_given_up_is_stopped() {
     assert_eq!(world.verdict(), outcome("True", "Succeeded"));
 }
 
+/// Meanwhile somebody may clean up behind the index.
+#[test]
+fn an_index_that_was_pushed_is_not_pushed_again() {
+    let build = json!({
+        "platforms": ["linux/amd64", {"platform": "linux/arm64", "required": false}],
+        "taskRef": {"name": "x"}, "strategy": {"pendingTimeout": "1m"}, "index": {"image": "r/app:v1"},
+    });
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    world.run_pod(AMD64, "node-a");
+    world.pass(Duration::from_mins(1));
+    world.settle();
+    world.succeed(AMD64, image('a'));
+    world.settle();
+    world.succeed("app-build", json!([{"name": "IMAGE_DIGEST", "value": digest('c')}]));
+    world.settle();
+    assert_eq!(world.verdict(), outcome("Unknown", "Running"), "what was given up has not ended yet");
+    world.observed.children.remove("app-build");
+    world.settle();
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.verdict(), outcome("True", "Succeeded"));
+    assert_eq!(world.created, [AMD64, ARM64, "app-build"]);
+    assert_eq!(world.result("IMAGE_DIGEST"), Some(digest('c')));
+}
+
 #[test]
 fn a_child_that_was_given_up_keeps_its_place_until_it_has_ended() {
     let build = json!({
