@@ -58,8 +58,7 @@ impl Platform {
                 );
             }
             [arch] => ("linux", *arch, ""),
-            [os, arch] if SYSTEMS.contains(os) || *os == "macos" => (*os, *arch, ""),
-            // `arm/v7`: an architecture with its variant.
+            // `arm/v7`: an architecture with its variant. No architecture is called as an operating system is.
             [arch, variant] if is_architecture(arch) => ("linux", *arch, *variant),
             [os, arch] => (*os, *arch, ""),
             [os, arch, variant] => (*os, *arch, *variant),
@@ -221,6 +220,20 @@ mod tests {
                 (display, key, machine),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_platform_has_three_parts() {
+        for (text, parts) in [
+            ("linux/amd64", ("linux", "amd64", "")),
+            ("linux/arm/v7", ("linux", "arm", "v7")),
+            ("arm/v6", ("linux", "arm", "v6")),
+            ("macos/aarch64", ("darwin", "arm64", "")),
+            ("windows/amd64", ("windows", "amd64", "")),
+        ] {
+            let platform = Platform::parse(text).unwrap();
+            assert_eq!((platform.os(), platform.arch(), platform.variant()), parts, "{text}");
         }
     }
 

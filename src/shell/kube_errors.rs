@@ -30,8 +30,13 @@ fn of_status(status: &Status) -> ApiError {
                 after: (seconds > 0).then(|| Duration::from_secs(u64::from(seconds))),
             }
         }
-        // etcd's word for an object that is too large comes as an internal error.
-        (500.., _) if message.contains("request is too large") || message.contains("too large") => {
+        // What etcd does not take, above 1.5 MiB, or the API server does not send it, above 2 MiB, comes as an internal error
+        // (etcd `server/etcdserver/errors/errors.go`; grpc-go `stream.go`, etcd `client/v3/options.go`).
+        (500.., _)
+            if ["request is too large", "message larger than max"]
+                .iter()
+                .any(|words| message.contains(words)) =>
+        {
             ApiError::TooLarge(message)
         }
         (400 | 422, _) => ApiError::Invalid(message),
@@ -62,9 +67,23 @@ mod tests {
         assert_eq!(status(400, "BadRequest", "m").class(), "invalid");
         assert_eq!(status(413, "RequestEntityTooLarge", "m").class(), "too_large");
         assert_eq!(status(500, "InternalError", "etcdserver: request is too large").class(), "too_large");
+        let unsent = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2500000 vs. 2097152)";
+        assert_eq!(status(500, "InternalError", unsent).class(), "too_large");
+        assert_eq!(status(404, "NotFound", "request is too large").class(), "not_found");
         assert_eq!(status(429, "TooManyRequests", "m").class(), "throttled");
         for code in [500, 502, 503, 504] {
             assert_eq!(status(code, "x", "m").class(), "unavailable");
+        }
+    }
+    #[test]
+    fn a_throttled_call_waits_as_long_as_the_server_says() {
+        for (seconds, wait) in
+            [(0, None), (1, Some(Duration::from_secs(1))), (30, Some(Duration::from_secs(30)))]
+        {
+            let details = serde_json::from_value(serde_json::json!({"retryAfterSeconds": seconds})).unwrap();
+            let status = Status { code: 429, details: Some(details), ..Status::default() };
+            let ApiError::Throttled { after, .. } = of_status(&status) else { panic!("{seconds}") };
+            assert_eq!(after, wait);
         }
     }
 }

@@ -262,6 +262,51 @@ mod tests {
     }
 
     #[test]
+    fn each_failure_in_a_row_doubles_the_delay() {
+        let mut queue = Queue::default();
+        queue.add("a", at(0));
+        for millis in [50, 100, 200, 50] {
+            let now = queue.next_due().unwrap_or_else(|| at(0));
+            assert_eq!(queue.take(now), Some("a"));
+            queue.failed("a", None, now);
+            let due = queue.next_due().unwrap();
+            assert_eq!(due.duration_since(now).as_millis(), millis);
+            if millis == 200 {
+                // It goes well once, and then not.
+                queue.take(due);
+                queue.done("a", Some(Duration::ZERO), due);
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_quiet_when_nothing_is_due_worked_on_or_failed() {
+        let mut queue = Queue::default();
+        assert!(queue.is_quiet());
+        queue.add("a", at(0));
+        assert!(!queue.is_quiet(), "due");
+        queue.take(at(0));
+        assert!(!queue.is_quiet(), "worked on");
+        queue.failed("a", None, at(0));
+        assert!(!queue.is_quiet(), "failed");
+        queue.take(at(1));
+        queue.done("a", Some(Duration::from_secs(60)), at(1));
+        assert!(queue.is_quiet(), "a look later is none");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut queue = Queue::default();
+        queue.add("a", at(0));
+        queue.take(at(0));
+        queue.failed("a", None, at(0));
+        queue.forget(&"a");
+        assert_eq!((queue.failing(), queue.next_due()), (0, None));
+        assert!(queue.is_quiet());
+        assert_eq!(queue.take(at(100)), None);
+    }
+
+    #[test]
     fn the_longest_waiting_is_known() {
         let mut queue = Queue::default();
         assert_eq!(queue.oldest(), None);

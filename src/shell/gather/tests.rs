@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::kubernetes::Pod;
+use crate::api::names::label;
 use crate::core::observed::PodNote;
 use crate::shell::api::ApiError;
 use crate::shell::cache::Change;
@@ -101,4 +102,21 @@ async fn pods_are_gathered_with_what_was_said_of_them() {
         "what a deleted TaskRun has left too"
     );
     assert_eq!(observed.notes, [("arm-pod".to_owned(), vec![note])].into());
+}
+
+#[tokio::test]
+async fn earlier_children_are_gathered_for_a_run_that_reuses() {
+    let (server, cache) = (Server::default(), Cache::default());
+    for (name, text) in [("earlier", "rev-1"), ("another", "rev-2")] {
+        let mut earlier = child(name, name, "earlier-run");
+        earlier.metadata.labels.get_or_insert_default().insert(label::REUSE.to_owned(), reuse::key(text));
+        cache.children_changed(Change::Applied(earlier));
+    }
+    for (strategy, found) in [(json!({"reuse": "rev-1"}), vec!["earlier"]), (json!({}), vec![])] {
+        let run = Arc::new(run("r", "u", &strategy));
+        let now = "2026-01-01T10:00:00Z".parse().unwrap();
+        let observed = gather(&server, &cache, &Arc::new(Settings::default()), run, now).await.unwrap();
+        let reusable = observed.facts.reusable.iter().filter_map(|child| child.metadata.name.as_deref());
+        assert_eq!(reusable.collect::<Vec<_>>(), found, "{strategy}");
+    }
 }

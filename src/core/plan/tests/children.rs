@@ -68,6 +68,9 @@ fn a_refused_child_fails_or_waits() {
         world
     };
     let mut world = refuse(RefusalReason::Rejected("admission webhook denied it".into()));
+    let told = plan(&world.observed).status.unwrap().written();
+    let told: ExtraFields = serde_json::from_value(told.extra_fields).unwrap();
+    assert_eq!(told.platforms[1].phase, Phase::Failed, "by the very look that was refused");
     world.settle();
     world.end_cancelled();
     world.settle();
@@ -92,19 +95,27 @@ fn a_name_that_is_taken_is_handled() {
             .unwrap(),
         )
     };
-    let mut world = World::new(&two(), json!({}));
-    let foreign = there(json!({}), "other");
-    world.observed.refusals.push(Refusal { name: ARM64.into(), why: RefusalReason::Taken(foreign) });
-    world.settle();
-    world.end_cancelled();
-    world.settle();
-    assert_eq!(world.verdict(), outcome("False", "NameTaken"));
-    assert!(
-        world
-            .condition()
-            .message
-            .contains("which belongs to the PipelineRun other; rename this pipeline task")
-    );
+    for labels in [
+        json!({}),
+        json!({"archfan.dev/role": "build", "tekton.dev/customRun": "another-run"}),
+        json!({"archfan.dev/role": "build"}),
+        json!({"tekton.dev/customRun": "app-build"}),
+    ] {
+        let mut world = World::new(&two(), json!({}));
+        let foreign = there(labels, "other");
+        world.observed.refusals.push(Refusal { name: ARM64.into(), why: RefusalReason::Taken(foreign) });
+        world.settle();
+        world.end_cancelled();
+        world.settle();
+        assert_eq!(world.verdict(), outcome("False", "NameTaken"));
+        assert!(
+            world
+                .condition()
+                .message
+                .contains("which belongs to the PipelineRun other; rename this pipeline task")
+        );
+        assert_eq!(world.deleted, Vec::<String>::new(), "it is not ours");
+    }
 
     let mut world = World::new(&two(), json!({}));
     let leftover = there(json!({"archfan.dev/role": "build", "tekton.dev/customRun": "app-build"}), "app");
@@ -163,7 +174,10 @@ fn an_earlier_child_is_taken_over() {
     second.observed.facts.reusable = earlier.clone();
     second.settle();
     assert_eq!(second.created, ["second-linux-arm64"], "what failed is built again");
-    assert_eq!(second.extra().platforms[0].tasks[0].reused, AMD64);
+    let taken_over = &second.extra().platforms[0].tasks[0];
+    assert_eq!(taken_over.reused, AMD64);
+    let now = Some(status::whole_seconds(second.observed.now));
+    assert_eq!((&taken_over.start_time, &taken_over.completion_time), (&now, &now), "it took no time");
     assert!(
         second.events.iter().any(|event| event.contains("taken over from the TaskRun app-build-linux-amd64"))
     );

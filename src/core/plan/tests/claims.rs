@@ -72,3 +72,23 @@ fn a_claim_is_made_for_a_template_of_a_run_that_stands_alone() {
     world.settle();
     assert_eq!(world.created.len(), 3);
 }
+
+#[test]
+fn a_claim_that_cannot_be_made_ends_the_run() {
+    let build = with(two(), json!({"workspaces": [{"name": "source"}]}));
+    let template =
+        json!({"spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let run = json!({"workspaces": [{"name": "source", "volumeClaimTemplate": template}]});
+    for (why, reason, words) in [
+        (RefusalReason::Rejected("denied".into()), "ChildRejected", "denied"),
+        (RefusalReason::Taken(Box::default()), "NameTaken", "there is another of that name"),
+    ] {
+        let mut world = World::new(&build, run.clone());
+        world.observed.refusals.push(Refusal { name: "app-build-source".into(), why });
+        world.settle();
+        assert_eq!(world.verdict(), outcome("False", reason));
+        let says = format!("the claim app-build-source cannot be made: {words}");
+        assert!(world.condition().message.contains(&says), "{}", world.condition().message);
+        assert_eq!(world.created, Vec::<String>::new());
+    }
+}

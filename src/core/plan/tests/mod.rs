@@ -147,6 +147,26 @@ fn places_are_given_in_the_order_of_the_list() {
     assert_eq!(world.verdict(), outcome("True", "Succeeded"));
 }
 
+/// The children that are made to judge a run before it is taken on are those of the first task; a platform may begin with another.
+#[test]
+fn a_platform_that_skips_the_first_task_begins_with_the_second() {
+    let build = json!({
+        "platforms": ["amd64", "arm64"],
+        "tasks": [
+            {"name": "test", "taskRef": {"name": "test"}, "when": [{"input": "$(platform.arch)", "operator": "in", "values": ["amd64"]}]},
+            {"name": "build", "taskRef": {"name": "build"}},
+        ],
+    });
+    let mut world = World::new(&build, json!({}));
+    world.settle();
+    assert_eq!(world.created, ["app-build-linux-amd64-test", "app-build-linux-arm64-build"]);
+    for (child, task) in [("app-build-linux-amd64-test", "test"), ("app-build-linux-arm64-build", "build")] {
+        let body = serde_json::to_value(&world.bodies[child]).unwrap();
+        assert_eq!(body["spec"]["taskRef"], json!({"name": task}));
+        assert_eq!(body["metadata"]["labels"][label::TASK], task);
+    }
+}
+
 #[test]
 fn a_chain_hands_results_on_and_one_platform_may_be_ahead() {
     let build = json!({
@@ -164,7 +184,8 @@ fn a_chain_hands_results_on_and_one_platform_may_be_ahead() {
     world.settle();
     assert_eq!(world.created.last().unwrap(), "app-build-linux-arm64-build", "test is skipped on arm64");
     assert_eq!(world.params("app-build-linux-arm64-build"), json!([{"name": "commit", "value": "c1"}]));
-    assert_eq!(world.extra().platforms[1].tasks[1].phase, Phase::Skipped);
+    let skipped = &world.extra().platforms[1].tasks[1];
+    assert_eq!((skipped.phase, skipped.reason.as_str()), (Phase::Skipped, "When"));
     world.succeed("app-build-linux-arm64-build", image('b'));
     world.settle();
     assert_eq!(world.phases(), [Phase::Pending, Phase::Succeeded]);
@@ -228,4 +249,14 @@ fn the_largest_run_is_taken_on_and_creates_the_first_task_of_every_platform() {
     assert_eq!(world.extra().platforms.iter().map(|platform| platform.tasks.len()).sum::<usize>(), 4096);
     let size = serde_json::to_string(&world.observed.run.status).unwrap().len();
     assert!(size < 1_000_000, "the status takes {size} bytes, of 1.5 MB that an object may");
+}
+
+#[test]
+fn looks_are_spread_over_time() {
+    let span = Duration::from_mins(5);
+    let spread: Vec<Duration> = (0..200).map(|number| jittered(span, &format!("uid-{number}"))).collect();
+    assert!(spread.iter().all(|wait| (span..span * 2).contains(wait)), "{spread:?}");
+    let halves = spread.iter().filter(|wait| **wait < span * 3 / 2).count();
+    assert!((50..150).contains(&halves), "{halves} of 200 are in the first half");
+    assert_eq!(jittered(span, "uid-7"), spread[7], "and stay where they are");
 }
