@@ -277,4 +277,102 @@ mod tests {
         let other = r#"declared workspace "source" is required but has not been bound"#;
         assert_eq!(message("test", "TaskRunValidationFailed", other), other);
     }
+    fn seen<'a>(child: Option<&'a TaskRun>, pod: Option<&'a Pod>) -> Seen<'a> {
+        Seen { name: "app", child, pod, notes: &[], nodes: None, runs_on: None, ending: false }
+    }
+
+    #[test]
+    fn a_child_that_is_not_there_was_deleted_or_waits() {
+        let prior = |phase, replacing: &str| TaskStatus {
+            phase,
+            reason: "Why".to_owned(),
+            message: "words".to_owned(),
+            replacing: replacing.to_owned(),
+            ..TaskStatus::default()
+        };
+        for (prior, reason) in [
+            (prior(Phase::Waiting, ""), "Why"),
+            (prior(Phase::Pending, ""), "Deleted"),
+            (prior(Phase::Running, ""), "Deleted"),
+            (prior(Phase::Pending, "uid-1"), "Why"),
+        ] {
+            let found = of_task("build", Some(&prior), seen(None, None));
+            assert_eq!((found.phase, found.reason.as_str()), (Phase::Waiting, reason), "{prior:?}");
+            assert_eq!(found.replacing, prior.replacing);
+        }
+    }
+
+    #[test]
+    fn only_a_cancel_of_ours_or_at_the_end_is_no_failure() {
+        let child = |reason: &str, message: &str| -> TaskRun {
+            serde_json::from_value(json!({
+                "metadata": {"name": "app"}, "spec": {"status": "TaskRunCancelled", "statusMessage": message},
+                "status": {"conditions": [{"type": "Succeeded", "status": "False", "reason": reason, "message": "m"}]},
+            }))
+            .unwrap()
+        };
+        for (reason, message, ending, phase) in [
+            ("TaskRunCancelled", "archfan: given up", false, Phase::Cancelled),
+            ("TaskRunCancelled", "by hand", true, Phase::Cancelled),
+            ("TaskRunCancelled", "by hand", false, Phase::Failed),
+            ("StepFailed", "archfan: given up", false, Phase::Failed),
+            ("StepFailed", "by hand", true, Phase::Failed),
+        ] {
+            let child = child(reason, message);
+            let seen = Seen { ending, ..seen(Some(&child), None) };
+            assert_eq!(of_task("build", None, seen).phase, phase, "{reason} {message} {ending}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_without_a_node_until_its_pod_has_one() {
+        let at = |second: i64| Time(Timestamp::from_second(second).unwrap());
+        let child = |status: &str| -> TaskRun {
+            serde_json::from_value(json!({
+                "metadata": {"name": "app", "creationTimestamp": at(10)}, "spec": {},
+                "status": {"conditions": [{"type": "Succeeded", "status": status, "reason": "r", "message": ""}]},
+            }))
+            .unwrap()
+        };
+        let pod = |node: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "p", "creationTimestamp": at(20)}, "spec": {"nodeName": node}, "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        for (status, pod, since) in [
+            ("Unknown", None, Some(10)),
+            ("True", None, None),
+            ("False", None, None),
+            ("Unknown", Some(pod("", "Pending")), Some(20)),
+            ("Unknown", Some(pod("n1", "Pending")), None),
+            ("Unknown", Some(pod("", "Failed")), None),
+        ] {
+            let found = unscheduled_since(&child(status), pod.as_ref());
+            assert_eq!(found.map(Timestamp::as_second), since, "{status} {pod:?}");
+        }
+    }
+
+    #[test]
+    fn a_platform_between_two_tasks_is_at_work() {
+        let time = || Some(Time(Timestamp::UNIX_EPOCH));
+        let task = |name: &str, phase, reason: &str| TaskStatus {
+            name: name.to_owned(),
+            phase,
+            reason: reason.to_owned(),
+            start_time: if phase == Phase::Waiting { None } else { time() },
+            ..TaskStatus::default()
+        };
+        let settled = |tasks: &[TaskStatus], message: &str, chained| {
+            let mut status = PlatformStatus { tasks: tasks.to_vec(), ..PlatformStatus::default() };
+            status.tasks.last_mut().unwrap().message = message.to_owned();
+            settle(&mut status, chained);
+            (status.phase, status.message)
+        };
+        let done = task("clone", Phase::Succeeded, "");
+        let next = |reason: &str| task("build", Phase::Waiting, reason);
+        assert_eq!(settled(&[done.clone(), next("")], "", true), (Phase::Running, String::new()));
+        assert_eq!(settled(&[done, next("Limit")], "w", true), (Phase::Waiting, "build: w".to_owned()));
+        assert_eq!(settled(&[next("")], "w", false), (Phase::Waiting, "w".to_owned()));
+    }
 }

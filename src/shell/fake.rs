@@ -1,6 +1,6 @@
 //! An API server for tests of what a look at a run does: it keeps what is written, and fails where it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub(super) enum Fault {
 struct State {
     runs: BTreeMap<String, CustomRun>,
     children: BTreeMap<String, TaskRun>,
+    /// Claims that are not there until somebody makes them. All others are.
+    missing_claims: BTreeSet<String>,
     asked: Vec<String>,
     told: Vec<String>,
     faults: Vec<(String, Fault)>,
@@ -59,6 +61,10 @@ impl Server {
 
     pub(super) fn remove_child(&self, name: &str) {
         self.state.lock().unwrap().children.remove(name);
+    }
+
+    pub(super) fn lack_claim(&self, name: &str) {
+        self.state.lock().unwrap().missing_claims.insert(name.to_owned());
     }
 
     pub(super) fn children(&self) -> Vec<TaskRun> {
@@ -158,13 +164,21 @@ impl Api for Server {
     }
 
     async fn create_claim(&self, body: &ClaimBody) -> ApiResult<()> {
-        self.serve(format!("claim {}", body.metadata.name), |_| Ok(())).await
+        let name = &body.metadata.name;
+        self.serve(format!("claim {name}"), |state| {
+            state.missing_claims.remove(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn get_claim(&self, key: &Key) -> ApiResult<Claim> {
         let access_modes = vec!["ReadWriteMany".to_owned()];
         let facts = ClaimFacts { access_modes, bound: true, ..ClaimFacts::default() };
-        self.serve(format!("get claim {}", key.name), |_| Ok(Claim::Found(facts))).await
+        self.serve(format!("get claim {}", key.name), |state| {
+            Ok(if state.missing_claims.contains(&key.name) { Claim::NotFound } else { Claim::Found(facts) })
+        })
+        .await
     }
 
     async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {

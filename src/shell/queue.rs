@@ -215,6 +215,7 @@ mod tests {
         queue.done("a", Some(Duration::from_secs(10)), at(0));
         queue.add_at("a", at(20));
         assert_eq!(queue.next_due(), Some(at(10)));
+        assert_eq!(queue.timers(), BTreeMap::from([("a", at(10))]));
         queue.add_at("a", at(5));
         assert_eq!(queue.take(at(4)), None);
         assert_eq!(queue.take(at(5)), Some("a"));
@@ -290,7 +291,7 @@ mod tests {
         queue.failed("a", None, at(0));
         assert!(!queue.is_quiet(), "failed");
         queue.take(at(1));
-        queue.done("a", Some(Duration::from_secs(60)), at(1));
+        queue.done("a", Some(Duration::from_mins(1)), at(1));
         assert!(queue.is_quiet(), "a look later is none");
     }
 

@@ -143,6 +143,23 @@ async fn a_name_is_taken_only_if_the_run_is_still_there() {
     }
 }
 
+/// An earlier run of this name has left its children, and the garbage collector has not come yet.
+#[tokio::test]
+async fn what_an_earlier_run_has_left_makes_room_in_one_look() {
+    let context = fresh();
+    for name in [AMD, ARM] {
+        context.api.put_child(&child(name, &format!("old-{name}"), "earlier"));
+    }
+    assert!(matches!(look(&context).await, Outcome::Done(Some(_))));
+    let asked = context.api.asked();
+    let deleted: Vec<&String> = asked.iter().filter(|call| call.starts_with("delete ")).collect();
+    assert_eq!(deleted.len(), 2, "{asked:?}");
+    let there = context.api.children();
+    let ours = |child: &TaskRun| child.metadata.owner_references.as_ref().unwrap()[0].uid == "u";
+    assert_eq!((there.len(), there.iter().all(ours)), (2, true), "{asked:?}");
+    assert_eq!(verdict(&context).0, "Unknown");
+}
+
 #[tokio::test]
 async fn an_end_that_was_written_without_an_answer_is_not_gone_back_on() {
     let context = fresh();
@@ -419,4 +436,21 @@ async fn a_child_bears_the_labels_that_its_run_has_when_it_is_made() {
         .map(|child| child.metadata.labels.as_ref().unwrap().get("team").cloned())
         .collect();
     assert_eq!(teams, [None, Some("x".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_claim_that_was_made_is_judged_in_the_same_look() {
+    let mut run = run("r", "u", &json!({}));
+    let build = &mut run.spec.custom_spec.as_mut().unwrap().spec;
+    build["workspaces"] = json!([{"name": "source"}]);
+    let template = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
+    run.spec.workspaces =
+        serde_json::from_value(json!([{"name": "source", "volumeClaimTemplate": template}])).unwrap();
+    let context = seen(&run);
+    context.api.lack_claim("r-source");
+    assert!(matches!(look(&context).await, Outcome::Done(_)));
+    let asked = context.api.asked();
+    let wanted =
+        ["claim r-source", "get claim r-source", "create r-linux-amd64", "create r-linux-arm64", "status r"];
+    assert!(asked.ends_with(&wanted.map(str::to_owned)), "{asked:?}");
 }

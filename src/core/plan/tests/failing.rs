@@ -256,3 +256,18 @@ fn another_error_of_a_container_is_a_failure_at_once() {
     assert_eq!(world.deleted, Vec::<String>::new());
     assert_eq!(world.phases()[1], Phase::Failed);
 }
+
+/// Results of ten kilobytes are far from what an object takes, however the run ends.
+#[test]
+fn large_results_are_told() {
+    let large = json!([{"name": "REPORT", "value": "x".repeat(10_000)}]);
+    for (status, verdict) in [("True", "Succeeded"), ("False", "BuildFailed")] {
+        let mut world = World::new(&with(two(), json!({"strategy": {"failFast": false}})), json!({}));
+        world.settle();
+        world.succeed(AMD64, large.clone());
+        world.report(ARM64, status, "words", "words", large.clone());
+        world.settle();
+        assert_eq!(world.verdict().1, verdict);
+        assert_eq!(world.result("linux-amd64-REPORT").map(|report| report.len()), Some(10_000), "{verdict}");
+    }
+}

@@ -26,8 +26,14 @@ fn a_cancelled_run_waits_for_its_children() {
 
 #[test]
 fn a_run_cancelled_before_it_started_creates_nothing() {
-    for build in [two(), json!({})] {
-        let mut world = World::new(&build, json!({"status": "RunCancelled"}));
+    let template = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
+    let with_claim = with(two(), json!({"workspaces": [{"name": "w"}]}));
+    for (build, workspaces) in [
+        (two(), json!([])),
+        (json!({}), json!([])),
+        (with_claim, json!([{"name": "w", "volumeClaimTemplate": template}])),
+    ] {
+        let mut world = World::new(&build, json!({"status": "RunCancelled", "workspaces": workspaces}));
         world.settle();
         assert_eq!(world.created, Vec::<String>::new());
         assert_eq!(world.verdict(), outcome("False", "CustomRunCancelled"), "{build}");
