@@ -58,3 +58,45 @@ fn is_race(child: &TaskRun) -> bool {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn raced(uid: &str, message: &str) -> TaskRun {
+        serde_json::from_value(json!({
+            "metadata": {"name": "app", "uid": uid}, "spec": {},
+            "status": {"conditions": [{"type": "Succeeded", "status": "False", "reason": "CreateContainerConfigError", "message": message}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_replaced_is_written_down_first_and_that_very_child_goes() {
+        let child = raced("uid-2", "failed to create subPath directory for volumeMount");
+        let prior = |replacing: &str, replaced, phase| TaskStatus {
+            replacing: replacing.to_owned(),
+            replaced,
+            phase,
+            ..TaskStatus::default()
+        };
+        for (prior, found, replaced) in [
+            (None, Replacement::Decided, 1),
+            (Some(prior("", 0, Phase::Pending)), Replacement::Decided, 1),
+            (Some(prior("uid-2", 1, Phase::Pending)), Replacement::Due, 1),
+            (Some(prior("uid-1", 1, Phase::Pending)), Replacement::Decided, 2),
+            (Some(prior("uid-1", 3, Phase::Pending)), Replacement::None, 0),
+            (Some(prior("uid-2", 3, Phase::Pending)), Replacement::Due, 3),
+            (Some(prior("uid-2", 1, Phase::Failed)), Replacement::None, 0),
+        ] {
+            let mut status = TaskStatus::default();
+            assert_eq!(consider(&mut status, prior.as_ref(), &child), found, "{prior:?}");
+            assert_eq!(status.replaced, replaced, "{prior:?}");
+            assert_eq!(status.replacing, if found == Replacement::None { "" } else { "uid-2" });
+        }
+        let other = raced("uid-2", "secret \"x\" not found");
+        assert_eq!(consider(&mut TaskStatus::default(), None, &other), Replacement::None);
+    }
+}

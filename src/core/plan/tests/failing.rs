@@ -271,3 +271,27 @@ fn large_results_are_told() {
         assert_eq!(world.result("linux-amd64-REPORT").map(|report| report.len()), Some(10_000), "{verdict}");
     }
 }
+
+#[test]
+fn a_run_that_never_began_says_only_why() {
+    let mut world = World::new(&with(two(), json!({"platforms": ["linux/amd65"]})), json!({}));
+    world.settle();
+    // No platform has anything to tell.
+    let message = world.condition().message;
+    assert!(message.ends_with(r#"did you mean "amd64"?"#), "{message}");
+}
+
+#[test]
+fn a_platform_s_digest_is_the_result_that_the_index_takes() {
+    let index = json!({"image": "r/app:v1", "results": {"digest": "MINE"}});
+    for (build, found) in [(with(two(), json!({"index": index})), digest('b')), (two(), digest('a'))] {
+        let mut world = World::new(&build, json!({}));
+        world.settle();
+        world.succeed(
+            AMD64,
+            json!([{"name": "IMAGE_URL", "value": "r/app"}, {"name": "IMAGE_DIGEST", "value": digest('a')}, {"name": "MINE", "value": digest('b')}]),
+        );
+        world.settle();
+        assert_eq!(world.extra().platforms[0].digest, found);
+    }
+}

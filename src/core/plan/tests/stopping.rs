@@ -288,6 +288,21 @@ fn a_spec_that_changes_under_way_ends_the_run() {
 }
 
 #[test]
+fn a_chain_that_cannot_be_read_any_more_still_names_its_tasks() {
+    let task = |name: &str| json!({"name": name, "taskRef": {"name": name}});
+    let mut world =
+        World::new(&json!({"platforms": ["arm64"], "tasks": [task("test"), task("build")]}), json!({}));
+    world.settle();
+    world.report(&format!("{ARM64}-test"), "False", "StepFailed", "broken", json!([]));
+    let run = Arc::make_mut(&mut world.observed.run);
+    run.spec.custom_spec.as_mut().unwrap().spec["platforms"] = json!(["s390x"]);
+    run.metadata.generation = Some(2);
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "SpecChanged"));
+    assert_eq!(world.extra().platforms[0].message, "test: broken");
+}
+
+#[test]
 fn what_was_given_up_is_not_replaced_however_it_ends() {
     let build = json!({"platforms": ["linux/amd64", {"platform": "linux/arm64", "required": false}], "taskRef": {"name": "x"},
         "strategy": {"pendingTimeout": "1m"}});
