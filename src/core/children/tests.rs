@@ -163,6 +163,24 @@ fn exceptions_win_in_the_order_they_stand() {
 }
 
 #[test]
+fn an_exception_may_speak_of_one_task_of_a_chain() {
+    let case = Case::new(
+        &json!({
+            "platforms": ["amd64", "arm64"],
+            "tasks": [{"name": "test", "taskRef": {"name": "x"}}, {"name": "build", "taskRef": {"name": "x"}}],
+            "taskRunSpecs": [
+                {"taskName": "build", "serviceAccountName": "pusher"},
+                {"taskName": "test", "platform": "arm64", "serviceAccountName": "tester"},
+            ],
+        }),
+        json!({"serviceAccountName": "run"}),
+    );
+    let accounts = [(0, 0), (0, 1), (1, 0), (1, 1)]
+        .map(|(target, task)| case.child(target, task)["spec"]["serviceAccountName"].clone());
+    assert_eq!(json!(accounts), json!(["run", "pusher", "tester", "pusher"]));
+}
+
+#[test]
 fn another_task_takes_the_place_of_the_one_written_out() {
     let case = Case::new(
         &json!({

@@ -212,6 +212,26 @@ fn workspaces_go_to_builds_or_to_the_index() {
 }
 
 #[test]
+fn a_task_takes_the_workspaces_that_it_names_or_all() {
+    let mapped = json!([{"name": "src", "workspace": "source"}, {"name": "cache"}]);
+    let request = parse(
+        &json!({"platforms": ["amd64"], "tasks": [
+            {"name": "some", "taskRef": {"name": "x"}, "workspaces": mapped},
+            {"name": "none", "taskRef": {"name": "x"}, "workspaces": []},
+            {"name": "all", "taskRef": {"name": "x"}},
+        ]}),
+        json!({"workspaces": [{"name": "source", "emptyDir": {}}, {"name": "cache", "emptyDir": {}}, {"name": "auth", "emptyDir": {}}]}),
+    )
+    .unwrap();
+    let taken: Vec<Vec<&str>> = request
+        .tasks
+        .iter()
+        .map(|task| request.workspaces.iter().filter(|w| task.takes(w)).map(|w| w.name.as_str()).collect())
+        .collect();
+    assert_eq!(taken, [vec!["source", "cache"], vec![], vec!["source", "cache", "auth"]]);
+}
+
+#[test]
 fn the_index_knows_where_images_are() {
     let build =
         |index: Value| json!({"platforms": ["amd64", "arm64"], "taskRef": {"name": "x"}, "index": index});
@@ -244,6 +264,17 @@ fn the_index_knows_where_images_are() {
         let found = source(index.clone()).expect_err("must be refused");
         assert!(found.len() == 1 && found[0].contains(part), "{index}: {found:?}");
     }
+}
+
+#[test]
+fn one_platform_needs_no_variable_in_the_path_of_its_archive() {
+    let index = json!({"image": "r/app:v1", "archives": {"workspace": "images", "path": "image.tar"}});
+    let request = parse(
+        &json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": index}),
+        json!({"workspaces": [{"name": "images", "emptyDir": {}}]}),
+    );
+    let source = Source::Archives { workspace: "images".into(), path: "image.tar".into() };
+    assert_eq!(request.unwrap().index.unwrap().source, source);
 }
 
 const DEFAULT: &str = "$(platform.machine).tar";
