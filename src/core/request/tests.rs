@@ -266,6 +266,13 @@ fn the_index_knows_where_images_are() {
     }
 }
 
+/// What has not the right shape is not looked into any further, where it would be complained of again.
+#[test]
+fn one_fault_is_told_once() {
+    let build = json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": {"image": ""}});
+    assert_eq!(problems(&build, json!({})), ["InvalidField customSpec.spec.index.image: must not be empty"]);
+}
+
 #[test]
 fn one_platform_needs_no_variable_in_the_path_of_its_archive() {
     let index = json!({"image": "r/app:v1", "archives": {"workspace": "images", "path": "image.tar"}});
