@@ -266,6 +266,25 @@ fn the_index_knows_where_images_are() {
     }
 }
 
+#[test]
+fn the_pipeline_run_of_a_run_is_its_owner_or_in_its_label() {
+    let owner = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "u"});
+    for (owners, labels, found) in [
+        (
+            json!([owner("Build", "other"), owner("PipelineRun", "app")]),
+            json!({"tekton.dev/pipelineRun": "label"}),
+            "app",
+        ),
+        (json!([owner("Build", "other")]), json!({"tekton.dev/pipelineRun": "label"}), "label"),
+        (json!([owner("Build", "other")]), json!({}), ""),
+    ] {
+        let mut run = run_with(&json!({}), json!({}));
+        run.metadata.owner_references = serde_json::from_value(owners).unwrap();
+        run.metadata.labels = serde_json::from_value(labels).unwrap();
+        assert_eq!(context(&run).pipeline_run, found);
+    }
+}
+
 /// What has not the right shape is not looked into any further, where it would be complained of again.
 #[test]
 fn one_fault_is_told_once() {
