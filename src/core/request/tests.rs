@@ -267,6 +267,24 @@ fn the_index_knows_where_images_are() {
 }
 
 #[test]
+fn a_workspace_that_is_not_there_is_told_with_those_that_are() {
+    let index = json!({"image": "r/a:b", "workspaces": [{"name": "ca", "workspace": "certs"}]});
+    let build = json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": index});
+    for (names, says) in [
+        (vec![], "the run binds no workspaces"),
+        (vec!["source", "login"], "the workspaces are source, login"),
+        (vec!["cert"], "did you mean \"cert\"?"),
+    ] {
+        let bound: Vec<Value> = names.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect();
+        let found = problems(&build, json!({"workspaces": bound}));
+        let says = format!(
+            "UnknownWorkspace customSpec.spec.index.workspaces[0]: there is no workspace \"certs\"; {says}"
+        );
+        assert_eq!(found, [says]);
+    }
+}
+
+#[test]
 fn the_pipeline_run_of_a_run_is_its_owner_or_in_its_label() {
     let owner = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "u"});
     for (owners, labels, found) in [
