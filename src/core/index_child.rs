@@ -438,6 +438,7 @@ mod tests {
             ("registry:5000/app:v1", "registry:5000/app"),
             ("registry:5000/app", "registry:5000/app"),
             ("registry/a/b:v1@sha256:00", "registry/a/b"),
+            ("registry/a/b", "registry/a/b"),
             ("app", "app"),
         ] {
             assert_eq!(without_tag(reference), bare);

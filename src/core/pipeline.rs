@@ -227,6 +227,7 @@ mod tests {
                         {"name": "RUN", "value": "$(context.pipelineRun.name)"},
                         {"name": "TAGS", "value": "$(params.tags[*])"},
                         {"name": "URL", "value": "$(params.git.url)?$(params.mode)"},
+                        {"name": "GIT", "value": "$(params.git[*])"},
                     ],
                     "workspaces": [{"name": "source", "workspace": "shared", "subPath": "src"}, {"name": "auth"}],
                 },
@@ -269,6 +270,7 @@ mod tests {
                 // What has no value stands as its own variable.
                 {"name": "TAGS", "value": ["$(params.tags[*])"]},
                 {"name": "URL", "value": "$(params.git.url)?$(params.mode)"},
+                {"name": "GIT", "value": {"url": "$(params.git.url)"}},
             ])
         );
         assert_eq!(
