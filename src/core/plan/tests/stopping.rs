@@ -207,6 +207,20 @@ fn an_optional_platform_that_is_given_up_is_stopped() {
     assert_eq!(world.verdict(), outcome("True", "Succeeded"));
 }
 
+#[test]
+fn what_is_known_of_the_index_is_told_to_the_end() {
+    let mut world = World::new(&with(two(), json!({"index": {"image": "r/app:v1"}})), json!({}));
+    world.settle();
+    world.succeed(AMD64, image('a'));
+    world.succeed(ARM64, image('b'));
+    world.settle();
+    world.observed.children.remove("app-build");
+    Arc::make_mut(&mut world.observed.run).spec.status = Some("RunCancelled".into());
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "CustomRunCancelled"));
+    assert_eq!(world.extra().index.map(|index| index.phase), Some(Phase::Cancelled));
+}
+
 /// Meanwhile somebody may clean up behind the index.
 #[test]
 fn an_index_that_was_pushed_is_not_pushed_again() {
