@@ -66,7 +66,7 @@ fuzz: ## fuzz what reads foreign input: TARGET=… (docs/fuzzing.md) for SECONDS
 	@e2e/fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
 
 .PHONY: mutants
-mutants: ## change what decides, one place at a time, and see whether a test notices (docs/mutation.md; many hours)
+mutants: ## change what decides, one place at a time, and see whether a test notices (docs/mutation.md; hours)
 	@.ci/mutants
 
 .PHONY: test-model

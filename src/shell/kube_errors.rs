@@ -75,6 +75,7 @@ mod tests {
             assert_eq!(status(code, "x", "m").class(), "unavailable");
         }
     }
+
     #[test]
     fn a_throttled_call_waits_as_long_as_the_server_says() {
         for (seconds, wait) in
