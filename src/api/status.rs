@@ -201,6 +201,9 @@ pub struct TaskStatus {
     /// Uid of the TaskRun that is being replaced.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub replacing: String,
+    /// When it was noticed that somebody has deleted the TaskRun, until it is created again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_time: Option<Time>,
     /// When the TaskRun was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,

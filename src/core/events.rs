@@ -46,8 +46,12 @@ pub fn between(
     }
     for platform in &is.platforms {
         let before = was.platforms.iter().find(|before| before.platform == platform.platform);
-        events.extend(made_again(before, platform));
         events.extend(of_platform(before, platform));
+    }
+    if let Some(index) = &is.index
+        && was.index.as_ref().is_none_or(|was| (was.phase, &was.reason) != (index.phase, &index.reason))
+    {
+        events.extend(waits("index", index.phase, &index.reason, &index.message));
     }
     if new.completion_time.is_some()
         && old.completion_time.is_none()
@@ -61,28 +65,6 @@ pub fn between(
         });
     }
     events
-}
-
-/// That a child was deleted by hand and has been created again: its status shows nothing of it but a later start.
-fn made_again(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Option<Event> {
-    let again = platform.tasks.iter().find(|task| {
-        before.into_iter().flat_map(|before| &before.tasks).any(|before| {
-            before.task_run == task.task_run
-                && before.replacing.is_empty()
-                && !before.phase.is_final()
-                && before.start_time.is_some()
-                && task.start_time.is_some()
-                && before.start_time != task.start_time
-        })
-    })?;
-    Some(Event::warning(
-        &platform.platform,
-        Reason::Deleted.as_str(),
-        format!(
-            "{}: the TaskRun {} was deleted and has been created again",
-            platform.platform, again.task_run
-        ),
-    ))
 }
 
 fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Option<Event> {
@@ -100,15 +82,14 @@ fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Op
         Phase::Failed => {
             Some(Event::warning(name, &platform.reason, format!("{name} failed: {}", platform.message)))
         }
-        // That a pod starts, or waits its turn, is nothing to look at.
-        Phase::Pending | Phase::Waiting
-            if !platform.reason.is_empty()
-                && ![Reason::Starting, Reason::Resolving, Reason::Limit]
-                    .iter()
-                    .any(|usual| usual.as_str() == platform.reason) =>
-        {
-            Some(Event::warning(name, &platform.reason, format!("{name} waits: {}", platform.message)))
-        }
-        _ => None,
+        phase => waits(name, phase, &platform.reason, &platform.message),
     }
+}
+
+/// What keeps a platform, or the index, from going on. That a pod starts, or waits its turn, is nothing to look at.
+fn waits(about: &str, phase: Phase, reason: &str, message: &str) -> Option<Event> {
+    let usual = [Reason::Starting, Reason::Resolving, Reason::Limit];
+    let unusual = !reason.is_empty() && !usual.iter().any(|usual| usual.as_str() == reason);
+    (matches!(phase, Phase::Pending | Phase::Waiting) && unusual)
+        .then(|| Event::warning(about, reason, format!("{about} waits: {message}")))
 }

@@ -28,6 +28,7 @@ pub mod problem;
 pub mod progress;
 #[cfg(test)]
 mod properties;
+pub mod recreate;
 pub mod replace;
 pub mod request;
 pub mod results;

@@ -17,6 +17,7 @@ use super::observed::{Observed, Refusal, RefusalReason};
 use super::path::Path;
 use super::problem::{self, Problem, Reason};
 use super::progress::{self, Seen};
+use super::recreate::{self, Held};
 use super::replace::{self, Replacement};
 use super::request::Target;
 use super::status::{NewStatus, Verdict};
@@ -69,9 +70,6 @@ const RESYNC: Duration = Duration::from_mins(5);
 const CLAIM_POLL: Duration = Duration::from_secs(2);
 /// How long to wait for a quota to have room again, or for an object of an earlier run to go.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// What is said of a child that was deleted while its pod is still there.
-const AFTER_ITS_POD: &str = "its TaskRun was deleted; it is created again once its pod is gone";
 
 /// Decides what shall be done about a run.
 pub fn plan(observed: &Observed) -> Plan {
@@ -277,6 +275,7 @@ impl<'a> Work<'a> {
             notes,
             nodes: self.observed.nodes.as_deref(),
             runs_on: target.map(|target| &target.runs_on),
+            now: self.observed.now,
             ending,
         }
     }
@@ -302,11 +301,14 @@ impl<'a> Work<'a> {
                     return Step::Changed;
                 }
                 Ok(Candidate::Child(body)) => {
+                    let held = self.held(&self.platforms[number].tasks[index], &name);
+                    // What was there before keeps its place, and where there is a pod, there may be a TaskRun that was not seen yet.
+                    let its_place = held.is_some();
+                    if let Some(left) = held.as_ref().and_then(|held| held.left) {
+                        self.wake_in(left);
+                    }
                     let wait = match &accepted.hold {
-                        // Tekton names a TaskRun's pod after it, and would take the old one for its own.
-                        _ if self.observed.pods.contains_key(&name) => {
-                            Some(self.after_its_pod(number, index))
-                        }
+                        _ if let Some(held) = held => Some((held.reason, held.message)),
                         Hold::All(why) => Some((Reason::ClaimPending, why.clone())),
                         Hold::FirstOnly(why) if !first => Some((Reason::ClaimPending, why.clone())),
                         _ if places == Some(0) => Some((
@@ -322,8 +324,7 @@ impl<'a> Work<'a> {
                         self.wake_in(CLAIM_POLL);
                     }
                     if let Some((reason, why)) = wait {
-                        // Where there is a pod, there may be a TaskRun that has not been seen yet: its place is taken.
-                        if self.observed.pods.contains_key(&name) {
+                        if its_place {
                             places = places.map(|places| places.saturating_sub(1));
                         }
                         self.wait(accepted, number, index, reason, why);
@@ -401,14 +402,9 @@ impl<'a> Work<'a> {
         Ok(Candidate::Child(Box::new(body)))
     }
 
-    /// What a task waits for whose TaskRun is gone while its pod is still there.
-    fn after_its_pod(&self, number: usize, index: usize) -> (Reason, String) {
-        let task = &self.platforms[number].tasks[index];
-        if task.replacing.is_empty() {
-            (Reason::Deleted, AFTER_ITS_POD.to_owned())
-        } else {
-            (Reason::Volume, task.message.clone())
-        }
+    /// What keeps a child from being created again.
+    fn held(&self, task: &TaskStatus, name: &str) -> Option<Held> {
+        recreate::held(task, self.observed.pods.contains_key(name), self.observed.now)
     }
 
     fn refusal(&self, name: &str) -> Option<&Refusal> {

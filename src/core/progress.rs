@@ -11,6 +11,7 @@ use super::pending::{self, Waiting};
 use super::platform::Platform;
 use super::problem::Reason;
 use super::request::{ONLY_TASK, Request, Source, Target};
+use super::status::whole_seconds;
 use super::workspaces::is_of;
 use crate::api::kubernetes::Pod;
 use crate::api::status::{Phase, PlatformStatus, TaskStatus};
@@ -32,6 +33,8 @@ pub struct Seen<'a> {
     pub nodes: Option<&'a Nodes>,
     /// The platform on whose nodes it runs; `None` for the index, which may run anywhere.
     pub runs_on: Option<&'a Platform>,
+    /// The time.
+    pub now: Timestamp,
     /// Whether the run is coming to its end, so that a cancelled child is no failure of its own.
     pub ending: bool,
 }
@@ -52,10 +55,12 @@ pub fn of_task(task: &str, prior: Option<&TaskStatus>, seen: Seen<'_>) -> TaskSt
         status.start_time.clone_from(&prior.start_time);
         if prior.phase > Phase::Waiting && prior.replacing.is_empty() {
             status.reason = Reason::Deleted.as_str().to_owned();
-            status.message = "its TaskRun was deleted and is created again".to_owned();
+            status.message = "its TaskRun was deleted".to_owned();
+            status.deleted_time = Some(whole_seconds(seen.now));
         } else {
             // It waits for something, or was taken away to make room for another.
             status.replacing.clone_from(&prior.replacing);
+            status.deleted_time.clone_from(&prior.deleted_time);
             status.reason.clone_from(&prior.reason);
             status.message.clone_from(&prior.message);
         }
@@ -258,6 +263,7 @@ mod tests {
                 notes: &[],
                 nodes: None,
                 runs_on: None,
+                now: Timestamp::UNIX_EPOCH,
                 ending: false,
             };
             of_task(task, None, seen).message
@@ -278,7 +284,8 @@ mod tests {
         assert_eq!(message("test", "TaskRunValidationFailed", other), other);
     }
     fn seen<'a>(child: Option<&'a TaskRun>, pod: Option<&'a Pod>) -> Seen<'a> {
-        Seen { name: "app", child, pod, notes: &[], nodes: None, runs_on: None, ending: false }
+        let now = Timestamp::UNIX_EPOCH;
+        Seen { name: "app", child, pod, notes: &[], nodes: None, runs_on: None, now, ending: false }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{AFTER_ITS_POD, Action, Plan, Refused, Work};
+use super::{Action, Plan, Refused, Work};
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, Warning};
 use crate::api::tekton::CustomRunStatus;
 use crate::core::accept::Accepted;
@@ -26,10 +26,11 @@ impl<'a> Work<'a> {
         let mut index = self.index.take().unwrap_or_else(|| {
             progress::of_task("index", self.was.index.as_ref(), self.seen(&name, None, false))
         });
-        if index.phase == Phase::Waiting && self.observed.pods.contains_key(&name) {
-            // As with every other child: its pod would be taken for the new one's.
-            index.reason = Reason::Deleted.as_str().to_owned();
-            index.message = AFTER_ITS_POD.to_owned();
+        let held = self.held(&index, &name).filter(|_| index.phase == Phase::Waiting);
+        if let Some(held) = held {
+            index.reason = held.reason.as_str().to_owned();
+            index.message = held.message;
+            held.left.into_iter().for_each(|left| self.wake_in(left));
         } else if index.phase == Phase::Waiting {
             let body =
                 family.members(wanted, &self.platforms).and_then(|members| family.index(wanted, &members));

@@ -421,14 +421,16 @@ async fn a_child_bears_the_labels_that_its_run_has_when_it_is_made() {
     look(&context).await;
     let mut labelled = context.api.run("r");
     labelled.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
-    labelled.metadata.resource_version = Some("5000".into());
     context.api.put_run(&labelled);
     context.cache.runs_changed(Change::Applied(labelled));
     context.api.remove_child(ARM);
     context.cache.child_gone(&Key::new("ns", ARM), None);
     context.api.asked();
     look(&context).await;
-    assert_eq!(context.api.asked(), ["create r-linux-arm64"], "the other child is left as it is");
+    assert_eq!(context.api.asked(), ["status r"], "somebody has deleted it");
+    reconcile(&key(), &context, now() + Duration::from_secs(5)).await;
+    let asked = context.api.asked();
+    assert_eq!(asked, ["create r-linux-arm64", "status r"], "the other child is left as it is");
     let teams: Vec<Option<String>> = context
         .api
         .children()

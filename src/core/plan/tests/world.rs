@@ -88,7 +88,7 @@ impl World {
                 assert!(!refused, "{name} is created although it was refused");
                 let mut value = serde_json::to_value(&*body).unwrap();
                 value["metadata"]["creationTimestamp"] = json!(self.observed.now.to_string());
-                value["metadata"]["uid"] = json!(format!("uid-{name}"));
+                value["metadata"]["uid"] = json!(format!("uid-{}", self.created.len()));
                 let child: TaskRun = serde_json::from_value(value).unwrap();
                 assert!(
                     self.observed.children.insert(name.clone(), Arc::new(child)).is_none(),
