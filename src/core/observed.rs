@@ -1,6 +1,6 @@
 //! Everything that a decision is made from: read by the shell, never by a policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Observed {
     /// The pods of its children, by name of the TaskRun. A pod without its TaskRun is what a TaskRun that was deleted has left, until
     /// Kubernetes removes it too.
     pub pods: BTreeMap<String, Arc<Pod>>,
+    /// Names of TaskRuns that an earlier run of the same name had at work when they were last seen, whether they are still there or not.
+    pub predecessors: BTreeSet<String>,
     /// What the cluster has lately said of those pods, by name of the pod; newest last.
     pub notes: BTreeMap<String, Vec<PodNote>>,
     /// The nodes, or `None` if they may not be read.
@@ -42,6 +44,7 @@ impl Observed {
             run: Arc::new(run),
             children: BTreeMap::new(),
             pods: BTreeMap::new(),
+            predecessors: BTreeSet::new(),
             notes: BTreeMap::new(),
             nodes: None,
             facts: Facts::default(),

@@ -404,7 +404,9 @@ impl<'a> Work<'a> {
 
     /// What keeps a child from being created again.
     fn held(&self, task: &TaskStatus, name: &str) -> Option<Held> {
-        recreate::held(task, self.observed.pods.contains_key(name), self.observed.now)
+        let Observed { run, pods, predecessors, now, .. } = self.observed;
+        let created = run.metadata.creation_timestamp.as_ref().filter(|_| predecessors.contains(name));
+        recreate::held(task, pods.contains_key(name), created, *now)
     }
 
     fn refusal(&self, name: &str) -> Option<&Refusal> {

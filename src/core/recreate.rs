@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::problem::Reason;
 use super::timeouts;
@@ -28,19 +29,32 @@ pub struct Held {
     pub left: Option<Duration>,
 }
 
-/// What keeps a task's TaskRun from being created, whether it is for a platform or for the index, if something does. `pod` is whether a
-/// pod of a TaskRun of its name is there.
-pub fn held(task: &TaskStatus, pod: bool, now: Timestamp) -> Option<Held> {
+/// What keeps a task's TaskRun from being created, whether it is for a platform or for the index, if something does.
+///
+/// `pod` is whether a pod of a TaskRun of its name is there. `successor` is when the run was made, if an earlier run of its name had a
+/// TaskRun of that name at work: who deletes a CustomRun of a PipelineRun that is under way gets another at once.
+pub fn held(task: &TaskStatus, pod: bool, successor: Option<&Time>, now: Timestamp) -> Option<Held> {
     if pod && !task.replacing.is_empty() {
         return Some(Held { reason: Reason::Volume, message: task.message.clone(), left: None });
     }
-    let held = |message: &str, left| Held { reason: Reason::Deleted, message: message.to_owned(), left };
+    let held = |reason, message: &str, left| Held { reason, message: message.to_owned(), left };
     if pod {
-        return Some(held("its TaskRun was deleted; it is created again once its pod is gone", None));
+        let message = "its TaskRun was deleted; it is created again once its pod is gone";
+        return Some(held(Reason::Deleted, message, None));
     }
-    let until = task.deleted_time.as_ref()?.0 + POD_MAY_COME;
-    let message = "its TaskRun was deleted; it is created again in a few seconds";
-    (now < until).then(|| held(message, Some(timeouts::until(until, now))))
+    let (reason, since, message) = match (&task.deleted_time, successor) {
+        (Some(deleted), _) => {
+            (Reason::Deleted, deleted, "its TaskRun was deleted; it is created again in a few seconds")
+        }
+        (None, Some(made)) => (
+            Reason::NameTaken,
+            made,
+            "a TaskRun of its name was at work for an earlier run of the same name; it is created in a few seconds",
+        ),
+        (None, None) => return None,
+    };
+    let until = since.0 + POD_MAY_COME;
+    (now < until).then(|| held(reason, message, Some(timeouts::until(until, now))))
 }
 
 #[cfg(test)]
@@ -54,17 +68,22 @@ mod tests {
         let never = TaskStatus::default();
         let deleted = TaskStatus { deleted_time: Some(whole_seconds(at(10_000))), ..TaskStatus::default() };
         let raced = TaskStatus { replacing: "uid".into(), message: "raced".into(), ..TaskStatus::default() };
-        for (task, pod, now, held_for) in [
-            (&never, false, 10_000, None),
-            (&never, true, 10_000, Some((Reason::Deleted, "pod is gone", None))),
-            (&deleted, true, 60_000, Some((Reason::Deleted, "pod is gone", None))),
-            (&deleted, false, 10_000, Some((Reason::Deleted, "few seconds", Some(5_000)))),
-            (&deleted, false, 14_000, Some((Reason::Deleted, "few seconds", Some(1_000)))),
-            (&deleted, false, 15_000, None),
-            (&raced, true, 10_000, Some((Reason::Volume, "raced", None))),
-            (&raced, false, 10_000, None),
+        let made = whole_seconds(at(20_000));
+        let (anew, pod_gone) = (Some(&made), Some((Reason::Deleted, "pod is gone", None)));
+        for (task, pod, successor, now, held_for) in [
+            (&never, false, None, 10_000, None),
+            (&never, true, None, 10_000, pod_gone),
+            (&deleted, true, None, 60_000, pod_gone),
+            (&deleted, false, None, 10_000, Some((Reason::Deleted, "few seconds", Some(5_000)))),
+            (&deleted, false, anew, 14_000, Some((Reason::Deleted, "few seconds", Some(1_000)))),
+            (&deleted, false, None, 15_000, None),
+            (&raced, true, None, 10_000, Some((Reason::Volume, "raced", None))),
+            (&raced, false, None, 10_000, None),
+            (&never, true, anew, 20_000, pod_gone),
+            (&never, false, anew, 20_500, Some((Reason::NameTaken, "earlier run", Some(4_500)))),
+            (&never, false, anew, 25_000, None),
         ] {
-            let found = held(task, pod, at(now));
+            let found = held(task, pod, successor, at(now));
             let told = found.map(|held| {
                 let words = held_for.map_or("nothing", |(_, words, _)| words);
                 assert!(held.message.contains(words), "{:?} does not say {words:?}", held.message);

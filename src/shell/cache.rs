@@ -4,7 +4,7 @@
 //! if they had been seen. What this process has written itself is put in at once, so that the next reconcile does not decide on an
 //! older state; a watch event that is older than what is there is passed over.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -17,6 +17,7 @@ use crate::api::names::label;
 use crate::api::tekton::{CustomRun, TaskRun};
 use crate::core::cleanup;
 use crate::core::observed::{NodeFacts, Nodes, PodNote};
+use crate::core::progress::has_ended;
 
 /// How many events are kept for a pod.
 const NOTES: usize = 4;
@@ -38,6 +39,10 @@ struct Inner {
     children: HashMap<Key, Arc<TaskRun>>,
     /// Their names, by uid of the run that is their first owner.
     families: HashMap<String, BTreeMap<String, Key>>,
+    /// Those that had not ended when they were last seen, by run of that name, with the uid of the run that they were for. Of those that
+    /// are gone the latest are remembered.
+    at_work: HashMap<Key, BTreeMap<String, String>>,
+    gone_at_work: VecDeque<(Key, String)>,
     /// Names of those that may be taken over, by namespace and digest of the text.
     reusable: HashMap<Key, BTreeMap<String, Key>>,
     pods: HashMap<Key, Arc<Pod>>,
@@ -108,7 +113,7 @@ impl Cache {
                 inner.bury(uid.as_deref());
                 // Another of that name, which this process has just made, stays.
                 if inner.children.get(&key).is_some_and(|there| there.metadata.uid == uid) {
-                    inner.remove_child(&key);
+                    inner.lose_child(&key);
                 }
                 run.into_iter().collect()
             }
@@ -116,7 +121,7 @@ impl Cache {
                 let there: HashSet<Key> = children.iter().map(|child| key(&child.metadata)).collect();
                 let mut concerned = Vec::new();
                 for key in gone(inner.children.keys(), &there, scope.as_deref()) {
-                    if let Some(child) = inner.remove_child(&key) {
+                    if let Some(child) = inner.lose_child(&key) {
                         concerned.extend(run_of(&child.metadata));
                     }
                 }
@@ -205,7 +210,7 @@ impl Cache {
         let mut inner = self.write();
         inner.bury(uid);
         if uid.is_none() || inner.children.get(child).and_then(|c| c.metadata.uid.as_deref()) == uid {
-            inner.remove_child(child);
+            inner.lose_child(child);
         }
     }
 
@@ -274,6 +279,13 @@ impl Cache {
         .cloned()
     }
 
+    /// Names of TaskRuns that were at work for another run of this name than the one that has this uid.
+    pub fn predecessors(&self, run: &Key, uid: &str) -> BTreeSet<String> {
+        let inner = self.read();
+        let at_work = inner.at_work.get(run).into_iter().flatten();
+        at_work.filter(|(_, of)| *of != uid).map(|(name, _)| name.clone()).collect()
+    }
+
     /// The pods of a run whose TaskRuns are gone, with the names of those. A pod whose TaskRun is there, whosever it is, is not left
     /// behind: it goes with its TaskRun.
     pub fn stray_pods_of_run(&self, run: &Key) -> Vec<(String, Arc<Pod>)> {
@@ -335,6 +347,13 @@ impl Inner {
         if let Some(owner) = first_owner(&child.metadata) {
             self.families.entry(owner.to_owned()).or_default().insert(key.name.clone(), key.clone());
         }
+        match (&run, first_owner(&child.metadata)) {
+            (Some(run), Some(owner)) if !has_ended(&child) => {
+                self.at_work.entry(run.clone()).or_default().insert(key.name.clone(), owner.to_owned());
+            }
+            (Some(run), _) => remove_from(&mut self.at_work, run, &key.name),
+            (None, _) => {}
+        }
         if let Some(digest) = labels(&child.metadata).get(label::REUSE) {
             self.reusable
                 .entry(Key::new(&key.namespace, digest))
@@ -343,6 +362,21 @@ impl Inner {
         }
         self.children.insert(key, Arc::new(child));
         run
+    }
+
+    /// Takes out a child that is not there any more.
+    fn lose_child(&mut self, key: &Key) -> Option<Arc<TaskRun>> {
+        let child = self.remove_child(key)?;
+        if let Some(run) = run_of(&child.metadata).filter(|_| !has_ended(&child)) {
+            self.gone_at_work.push_back((run, key.name.clone()));
+        }
+        if self.gone_at_work.len() > TOMBSTONES
+            && let Some((run, name)) = self.gone_at_work.pop_front()
+            && !self.children.contains_key(&Key::new(&run.namespace, &name))
+        {
+            remove_from(&mut self.at_work, &run, &name);
+        }
+        Some(child)
     }
 
     fn remove_child(&mut self, key: &Key) -> Option<Arc<TaskRun>> {
@@ -401,7 +435,7 @@ fn gone<'a>(known: impl Iterator<Item = &'a Key>, there: &HashSet<Key>, scope: O
     gone
 }
 
-fn remove_from<K: Eq + Hash>(map: &mut HashMap<K, BTreeMap<String, Key>>, key: &K, name: &str) {
+fn remove_from<K: Eq + Hash, V>(map: &mut HashMap<K, BTreeMap<String, V>>, key: &K, name: &str) {
     if let Some(names) = map.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

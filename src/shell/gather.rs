@@ -63,10 +63,12 @@ pub async fn gather<A: Api>(
     }
     let own = Key::new(&namespace, run.metadata.name.clone().unwrap_or_default());
     pods.extend(cache.stray_pods_of_run(&own).into_iter().filter(|(name, _)| !children.contains_key(name)));
+    let predecessors = cache.predecessors(&own, run.metadata.uid.as_deref().unwrap_or_default());
     Ok(Observed {
         run,
         children,
         pods,
+        predecessors,
         notes,
         nodes: cache.nodes(),
         facts,

@@ -259,3 +259,43 @@ fn what_is_gone_is_remembered_for_a_while() {
     assert!(comes_back(0), "the oldest is forgotten");
     assert!(!comes_back(1));
 }
+
+#[test]
+fn what_was_at_work_for_an_earlier_run_of_a_name_is_known_although_it_is_gone() {
+    let cache = Cache::default();
+    let ended = |name: &str, version: u64| {
+        let mut child = child(name, "a", version);
+        let condition =
+            json!({"conditions": [{"type": "Succeeded", "status": "False", "reason": "r", "message": "m"}]});
+        child.status = serde_json::from_value(condition).unwrap();
+        child
+    };
+    let names =
+        |of: &str, uid: &str| -> Vec<String> { cache.predecessors(&key(of), uid).into_iter().collect() };
+    for name in ["a-there", "a-gone", "a-missed", "a-lost", "a-done"] {
+        cache.children_changed(Change::Applied(child(name, "a", 1)));
+    }
+    cache.children_changed(Change::Applied(ended("a-over", 1)));
+    cache.children_changed(Change::Applied(ended("a-done", 2)));
+    cache.children_changed(Change::Deleted(child("a-gone", "a", 2)));
+    cache.children_changed(Change::Deleted(ended("a-over", 2)));
+    cache.child_gone(&key("a-lost"), None);
+    cache.children_changed(Change::Listed(None, vec![child("a-there", "a", 1), ended("a-done", 2)]));
+    assert_eq!(names("a", "another"), ["a-gone", "a-lost", "a-missed", "a-there"]);
+    assert_eq!(names("a", "uid-a"), Vec::<String>::new(), "they are its own");
+    assert_eq!(names("b", "another"), Vec::<String>::new());
+    // The successor's own take their names.
+    let mut own = child("a-gone", "a", 3);
+    own.metadata.owner_references.as_mut().unwrap()[0].uid = "another".to_owned();
+    cache.children_changed(Change::Applied(own));
+    assert_eq!(names("a", "another"), ["a-lost", "a-missed", "a-there"]);
+    // What is gone is remembered for a while.
+    for number in 0..TOMBSTONES {
+        let name = format!("b-{number}");
+        cache.children_changed(Change::Applied(child(&name, "b", 1)));
+        cache.child_gone(&key(&name), None);
+    }
+    assert_eq!(names("a", "another"), ["a-there"]);
+    assert_eq!(names("b", "another").len(), TOMBSTONES);
+    assert_eq!(names("a", "a third"), ["a-gone", "a-there"], "what is there is not forgotten");
+}

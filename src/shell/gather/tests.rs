@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
@@ -102,6 +104,12 @@ async fn pods_are_gathered_with_what_was_said_of_them() {
         "what a deleted TaskRun has left too"
     );
     assert_eq!(observed.notes, [("arm-pod".to_owned(), vec![note])].into());
+    assert_eq!(observed.predecessors, BTreeSet::new());
+    let mut of_another = child("r-linux-riscv64", "c", "an earlier run");
+    of_another.status = None;
+    cache.children_changed(Change::Applied(of_another));
+    let observed = gathered(&server, &cache).await.unwrap();
+    assert_eq!(observed.predecessors, ["r-linux-riscv64".to_owned()].into());
 }
 
 #[tokio::test]

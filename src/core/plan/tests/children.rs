@@ -143,6 +143,22 @@ fn a_name_that_is_taken_is_handled() {
 }
 
 #[test]
+fn what_takes_the_place_of_an_earlier_run_waits_for_the_pods_that_may_still_come() {
+    let mut run = run_with(&two(), json!({}));
+    run.metadata.creation_timestamp = Some(Time(START.parse().unwrap()));
+    let mut world = World::with_run(run);
+    world.observed.predecessors = [ARM64.to_owned()].into();
+    assert!(world.settle().unwrap() <= Duration::from_secs(5));
+    assert_eq!(world.created, [AMD64]);
+    let told =
+        |event: &String| event.starts_with("Warning NameTaken: linux/arm64 waits: a TaskRun of its name");
+    assert!(world.events.iter().any(told), "{:#?}", world.events);
+    world.pass(Duration::from_secs(5));
+    world.settle();
+    assert_eq!(world.created, [AMD64, ARM64]);
+}
+
+#[test]
 fn a_pod_whose_task_run_has_not_been_seen_yet_holds_its_place() {
     let build = with(two(), json!({"strategy": {"maxParallel": 1}}));
     let mut world = World::new(&build, json!({}));
