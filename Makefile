@@ -86,8 +86,15 @@ test-alone: ## test what no other test may run beside: deaths of the controller 
 	@e2e/run --test chains --test restarts
 
 .PHONY: test-e2e
-test-e2e: ## test archfan on the cluster: the whole path, conformance, policies, waiting, bad input
-	@e2e/run --lib --test conformance --test runs --test waiting
+test-e2e: test-conformance test-runs ## test archfan on the cluster: both of the next two
+
+.PHONY: test-conformance
+test-conformance: ## test each obligation that Tekton has for a custom task, and what a child may wait for
+	@e2e/run --lib --test conformance --test waiting
+
+.PHONY: test-runs
+test-runs: ## test the whole path, policies, workspaces, bad input, examples and documents
+	@e2e/run --test runs
 
 .PHONY: test-rights
 test-rights: ## compare the rights that archfan has with those that the tests before have seen it use

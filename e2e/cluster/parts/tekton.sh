@@ -19,18 +19,18 @@ tekton_manifests() {
 }
 
 # tekton_apply: first the namespaces, with an annotation that keeps their pods on amd64 nodes: there are no arm64
-# controllers here, and the manifests are left as they are. Then everything, then the registry's authority where
-# Tekton's documentation wants it.
+# controllers here, and the manifests are left as they are. Then the registry's authority where Tekton's documentation wants it: later its
+# webhook would be asked, which may be registered and not serve yet. Then everything.
 tekton_apply() {
   local namespace
   for namespace in tekton-pipelines tekton-pipelines-resolvers; do
     kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply --server-side -f -
     kubectl annotate --overwrite namespace "$namespace" scheduler.alpha.kubernetes.io/node-selector=kubernetes.io/arch=amd64
   done
+  kubectl -n tekton-pipelines create configmap config-registry-cert --from-file "cert=$REGISTRY_CA" --dry-run=client -o yaml \
+    | kubectl apply --server-side --field-manager cluster -f -
   tekton_manifests >"$STATE_DIR/config/tekton.yaml"
   kubectl apply --server-side --force-conflicts -f "$STATE_DIR/config/tekton.yaml"
-  kubectl -n tekton-pipelines patch configmap config-registry-cert --type merge \
-    -p "$(jq -n --rawfile ca "$REGISTRY_CA" '{data: {cert: $ca}}')"
 }
 
 # deployment_health NAMESPACE NAME
