@@ -588,4 +588,4 @@ fn resolve_ref(task_ref: &TaskRef, scope: &Scope<'_>, path: &Path<'_>) -> Result
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::core) mod tests;

@@ -3,17 +3,18 @@ use serde_json::json;
 use super::*;
 use crate::core::request::{Input, tests::run_with};
 
-struct Case {
-    run: CustomRun,
-    request: Request,
+/// A run and what is made from it.
+pub(in crate::core) struct Case {
+    pub(in crate::core) run: CustomRun,
+    pub(in crate::core) request: Request,
     plan: AcceptedPlan,
-    settings: Settings,
+    pub(in crate::core) settings: Settings,
     keep_assistant: bool,
     templates: Templates,
 }
 
 impl Case {
-    fn new(build: &Value, spec: Value) -> Self {
+    pub(in crate::core) fn new(build: &Value, spec: Value) -> Self {
         let run = run_with(build, spec);
         let root = Path::root("spec");
         let embedded = &run.spec.custom_spec.as_ref().unwrap().spec;
@@ -29,7 +30,7 @@ impl Case {
         }
     }
 
-    fn family(&self) -> Family<'_> {
+    pub(in crate::core) fn family(&self) -> Family<'_> {
         Family {
             run: &self.run,
             request: &self.request,
@@ -353,124 +354,6 @@ fn problems_are_found_before_anything_is_created() {
     }
 }
 
-/// The child that pushes the index, as far as it is known before anything is built.
-fn index_child(case: &Case) -> Result<Value, String> {
-    let family = case.family();
-    let index = case.request.index.as_ref().unwrap();
-    let members = family.expected_members(index).map_err(|problem| problem.to_string())?;
-    let body = family.index(index, &members).map_err(|problem| problem.to_string())?;
-    Ok(serde_json::to_value(body).unwrap())
-}
-
-#[test]
-fn the_index_child_is_known_before_anything_is_built() {
-    let build = json!({
-        "platforms": ["linux/amd64", "linux/arm/v7"], "taskRef": {"name": "x"},
-        "workspaces": [{"name": "out"}, {"name": "login"}, {"name": "certs"}],
-        "taskRunTemplate": {"serviceAccountName": "pusher-$(context.customRun.name)", "podTemplate": {"securityContext": {"runAsUser": 0}, "env": [{"name": "A", "value": "$(context.customRun.name)"}]}},
-        "index": {"image": "r.example.com/app:v1", "format": "docker", "tags": ["latest"], "insecure": true, "annotations": {"a": "b"},
-            "archives": {"workspace": "out", "path": "$(platform.machine).tar.gz"},
-            "workspaces": [{"name": "dockerconfig", "workspace": "login"}, {"name": "ca", "workspace": "certs"}]},
-    });
-    let spec = json!({"retries": 2, "timeout": "90m", "workspaces": [
-        {"name": "out", "persistentVolumeClaim": {"claimName": "c"}},
-        {"name": "login", "secret": {"secretName": "s"}},
-        {"name": "certs", "configMap": {"name": "m"}},
-    ]});
-    let mut case = Case::new(&build, spec);
-    case.settings.index.image_pull_policy = Some("IfNotPresent".into());
-    case.settings.index.compute_resources = Some(json!({"requests": {"cpu": "10m"}}));
-    let child = index_child(&case).unwrap();
-    let step = &child["spec"]["taskSpec"]["steps"][0];
-    assert_eq!(
-        step["args"],
-        json!([
-            "index",
-            "push",
-            "--results-dir=/tekton/results",
-            "--tag=latest",
-            "--annotation=a=b",
-            "--format=docker",
-            "--insecure",
-            "--authfile=/workspace/dockerconfig",
-            "--ca=/workspace/ca",
-            "--",
-            "r.example.com/app:v1",
-            "linux/amd64=archive:/workspace/archives/x86_64.tar.gz",
-            "linux/arm/v7=archive:/workspace/archives/armv7l.tar.gz",
-        ])
-    );
-    let bound = json!([
-        {"name": "dockerconfig", "secret": {"secretName": "s"}},
-        {"name": "ca", "configMap": {"name": "m"}},
-        {"name": "archives", "persistentVolumeClaim": {"claimName": "c"}},
-    ]);
-    assert_eq!(child["spec"]["workspaces"], bound);
-    let declared = child["spec"]["taskSpec"]["workspaces"].as_array().unwrap();
-    let declared: Vec<&Value> = declared.iter().map(|workspace| &workspace["name"]).collect();
-    assert_eq!(declared, ["dockerconfig", "ca", "archives"]);
-    assert_eq!(step["imagePullPolicy"], "IfNotPresent");
-    assert_eq!(step["computeResources"], json!({"requests": {"cpu": "10m"}}));
-    assert_eq!(step["securityContext"].get("runAsNonRoot"), None, "its author lets the pod run as root");
-    assert_eq!(child["metadata"]["name"], "app-build");
-    assert_eq!(child["spec"]["serviceAccountName"], "pusher-app-build");
-    assert_eq!((&child["spec"]["retries"], &child["spec"]["timeout"]), (&json!(2), &json!("1h30m0s")));
-    assert_eq!(child["spec"]["podTemplate"]["env"], json!([{"name": "A", "value": "app-build"}]));
-
-    let build = json!({"platforms": ["linux/arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1", "format": "oci"},
-        "taskRunTemplate": {"podTemplate": {"nodeSelector": {"pool": "$(platform.key)"}}}});
-    let child = index_child(&Case::new(&build, json!({}))).unwrap();
-    let args = child["spec"]["taskSpec"]["steps"][0]["args"].to_string();
-    assert!(
-        args.contains("linux/arm64=docker://$(linux-arm64-IMAGE_URL)@$(linux-arm64-IMAGE_DIGEST)"),
-        "{args}"
-    );
-    assert!(args.contains("--format=oci"), "{args}");
-    assert_eq!(
-        child["spec"].get("podTemplate"),
-        None,
-        "what differs by platform says nothing of a child without one"
-    );
-    assert_eq!(child["spec"]["taskSpec"].get("workspaces"), None);
-}
-
-#[test]
-fn the_index_child_is_no_root_unless_its_pod_may_be() {
-    for (template, says) in [
-        (json!({"nodeSelector": {"pool": "build"}}), Some(json!(true))),
-        (json!({"securityContext": {"runAsUser": 1000}}), Some(json!(true))),
-        (json!({"securityContext": {"runAsUser": 0}}), None),
-        (json!({"securityContext": {"runAsNonRoot": false}}), None),
-    ] {
-        let build = json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1"},
-            "taskRunTemplate": {"podTemplate": template}});
-        let child = index_child(&Case::new(&build, json!({}))).unwrap();
-        let security = &child["spec"]["taskSpec"]["steps"][0]["securityContext"];
-        assert_eq!(security.get("runAsNonRoot"), says.as_ref(), "{template}");
-    }
-}
-
-/// Tekton Chains is woken by the owner that controls a TaskRun.
-#[test]
-fn the_index_child_is_controlled_by_the_pipeline_run_that_controls_its_run() {
-    let build =
-        json!({"platforms": ["arm64"], "taskRef": {"name": "x"}, "index": {"image": "r.example.com/app:v1"}});
-    let owner = |kind: &str, controls: bool| json!([{"apiVersion": "a/v1", "kind": kind, "name": "o", "uid": "u", "controller": controls}]);
-    for (owners, kinds) in [
-        (owner("PipelineRun", true), json!([["CustomRun", false], ["PipelineRun", true]])),
-        (owner("PipelineRun", false), json!([["CustomRun", true]])),
-        (owner("Build", true), json!([["CustomRun", true]])),
-        (json!([]), json!([["CustomRun", true]])),
-    ] {
-        let mut case = Case::new(&build, json!({}));
-        case.run.metadata.owner_references = serde_json::from_value(owners.clone()).unwrap();
-        let child = index_child(&case).unwrap();
-        let found = child["metadata"]["ownerReferences"].as_array().unwrap().iter();
-        let found: Vec<Value> = found.map(|owner| json!([owner["kind"], owner["controller"]])).collect();
-        assert_eq!(json!(found), kinds, "{owners}");
-    }
-}
-
 #[test]
 fn a_pod_template_with_variables_is_read_for_each_platform() {
     let case = Case::new(
@@ -481,24 +364,4 @@ fn a_pod_template_with_variables_is_read_for_each_platform() {
     for (target, pool) in [(0, "build-amd64"), (1, "build-arm64")] {
         assert_eq!(case.child(target, 0)["spec"]["podTemplate"]["nodeSelector"]["pool"], pool);
     }
-}
-
-#[test]
-fn the_index_child_names_what_is_wrong_with_it() {
-    let build =
-        |index: Value| json!({"platforms": ["linux/arm64"], "taskRef": {"name": "x"}, "index": index});
-    let bound = json!({"workspaces": [{"name": "out", "emptyDir": {}}]});
-    let case = Case::new(
-        &build(json!({"image": "r/a:b", "archives": {"workspace": "out", "path": "$(platform.nothing)"}})),
-        bound.clone(),
-    );
-    assert!(
-        index_child(&case)
-            .unwrap_err()
-            .starts_with("spec.index.archives.path: $(platform.nothing) is not known")
-    );
-    let mapping =
-        json!({"image": "r/a:b", "workspaces": [{"name": "ca", "workspace": "out", "subPath": "../x"}]});
-    let case = Case::new(&build(mapping), bound);
-    assert!(index_child(&case).unwrap_err().contains("leads out of the volume"));
 }
