@@ -7,7 +7,7 @@
 machine_cable() { echo "$CLUSTER_NAME-$(machine_ip "$1" | cut -d. -f4)"; }
 
 # machines_up: their disks lie in memory, where there is plenty: what nodes pull and unpack is gone with the cluster anyhow, and a disk that
-# must make sure of every layer of an image is what pods would wait for. Tests leave 6 GB there.
+# must make sure of every layer of an image is what pods would wait for. All tests leave 5 GB there.
 machines_up() {
   mkdir -p "$STATE_DIR/machines"
   if (($(awk '/^MemAvailable:/ { print int($2 / 1024 / 1024) }' /proc/meminfo) >= 14)); then
