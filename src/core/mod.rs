@@ -29,6 +29,7 @@ pub mod progress;
 #[cfg(test)]
 mod properties;
 pub mod recreate;
+pub mod refusal;
 pub mod replace;
 pub mod request;
 pub mod results;

@@ -13,18 +13,18 @@ use super::accept::{self, Accepted, ClaimBody, Hold};
 use super::children::{Family, TaskRunBody};
 use super::events::Event;
 use super::index_child::known_results;
-use super::observed::{Observed, Refusal, RefusalReason};
+use super::observed::{Observed, Refusal};
 use super::path::Path;
 use super::problem::{self, Problem, Reason};
 use super::progress::{self, Seen};
 use super::recreate::{self, Held};
+use super::refusal::{self, Outcome, RETRY};
 use super::replace::{self, Replacement};
 use super::request::Target;
 use super::status::{NewStatus, Verdict};
 use super::{cancel, chain, cleanup, concurrency, failure, reuse, size, status, timeouts};
-use crate::api::names::label;
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus};
-use crate::api::tekton::{CustomRunStatus, RunResult, TaskRun};
+use crate::api::tekton::{CustomRunStatus, RunResult};
 
 mod ending;
 
@@ -68,8 +68,6 @@ pub enum Action {
 const RESYNC: Duration = Duration::from_mins(5);
 /// How often a claim is looked at that a run waits for.
 const CLAIM_POLL: Duration = Duration::from_secs(2);
-/// How long to wait for a quota to have room again, or for an object of an earlier run to go.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Decides what shall be done about a run.
 pub fn plan(observed: &Observed) -> Plan {
@@ -178,7 +176,7 @@ impl<'a> Work<'a> {
         self.extra.plan = Some(accepted.plan.clone());
         self.extra.warnings.clone_from(&accepted.warnings);
         let taken = accepted.claims.iter().find_map(|claim| self.refusal(&claim.metadata.name).cloned());
-        let asked = asked.or_else(|| taken.map(|refusal| claim_ending(&refusal)));
+        let asked = asked.or_else(|| taken.map(|refusal| refusal::of_claim(&refusal)));
         self.actions.extend(accepted.claims.iter().map(|claim| Action::CreateClaim(Box::new(claim.clone()))));
         if let Some(ending) = asked {
             return self.wind_down(ending, Some(accepted));
@@ -330,15 +328,15 @@ impl<'a> Work<'a> {
                         self.wait(accepted, number, index, reason, why);
                         continue;
                     }
-                    match self.refusal(&name).map(|refusal| refusal.why.clone()) {
+                    match self.refused(&name, false) {
                         None => self.actions.push(Action::CreateTaskRun(body)),
-                        Some(why) => match self.refused(&name, why, false) {
-                            Refused::Wait(reason, why) => self.wait(accepted, number, index, reason, why),
-                            Refused::Fail(reason, why) => {
-                                self.fail(accepted, number, index, reason, why);
-                                return Step::Changed;
-                            }
-                        },
+                        Some(Outcome::Wait { reason, message, .. }) => {
+                            self.wait(accepted, number, index, reason, message);
+                        }
+                        Some(Outcome::Fail { reason, message }) => {
+                            self.fail(accepted, number, index, reason, message);
+                            return Step::Changed;
+                        }
                     }
                     first = false;
                     places = places.map(|places| places.saturating_sub(1));
@@ -413,48 +411,16 @@ impl<'a> Work<'a> {
         self.observed.refusals.iter().find(|refusal| refusal.name == name)
     }
 
-    /// What to make of it that the API server did not create an object.
-    fn refused(&mut self, name: &str, why: RefusalReason, index: bool) -> Refused {
-        match why {
-            RefusalReason::Taken(there) if is_leftover(&there, &self.observed.run) => {
-                // Of an earlier CustomRun of this name, which somebody deleted while it ran.
-                if there.metadata.deletion_timestamp.is_none() {
-                    self.actions.push(Action::DeleteTaskRun {
-                        name: name.to_owned(),
-                        uid: there.metadata.uid.clone().unwrap_or_default(),
-                    });
-                }
-                self.wake_in(RETRY);
-                Refused::Wait(
-                    Reason::NameTaken,
-                    format!("the TaskRun {name} of an earlier run of the same name is being removed"),
-                )
-            }
-            RefusalReason::Taken(there) => {
-                let owner = there.metadata.owner_references.iter().flatten().next();
-                let whose = owner.map_or_else(
-                    || "belongs to nobody".to_owned(),
-                    |owner| format!("belongs to the {} {}", owner.kind, owner.name),
-                );
-                let advice =
-                    if index { "rename or remove it" } else { "rename this pipeline task, or remove it" };
-                Refused::Fail(
-                    Reason::NameTaken,
-                    format!("there is another TaskRun {name}, which {whose}; {advice}"),
-                )
-            }
-            RefusalReason::Quota(words) => {
-                self.wake_in(RETRY);
-                Refused::Wait(Reason::Quota, words)
-            }
-            RefusalReason::Rejected(words) => {
-                Refused::Fail(Reason::ChildRejected, format!("its TaskRun was refused: {words}"))
-            }
-            RefusalReason::NotNow(words) => {
-                self.wake_in(RETRY);
-                Refused::Wait(Reason::Admission, words)
-            }
+    /// What a child comes to that the API server did not make, and what is done about it meanwhile; nothing if it was not refused.
+    fn refused(&mut self, name: &str, is_index: bool) -> Option<Outcome> {
+        let why = self.refusal(name)?.why.clone();
+        let outcome = refusal::of_child(name, why, &self.observed.run, is_index);
+        if let Outcome::Wait { remove, .. } = &outcome {
+            self.wake_in(RETRY);
+            let name = name.to_owned();
+            self.actions.extend(remove.clone().map(|uid| Action::DeleteTaskRun { name, uid }));
         }
+        Some(outcome)
     }
 
     fn fail(&mut self, accepted: &Accepted, number: usize, index: usize, reason: Reason, message: String) {
@@ -509,32 +475,6 @@ impl<'a> Work<'a> {
 enum Candidate {
     Child(Box<TaskRunBody>),
     Task(Box<TaskStatus>),
-}
-
-enum Refused {
-    Wait(Reason, String),
-    Fail(Reason, String),
-}
-
-/// The end of a run whose claim cannot be made.
-fn claim_ending(refusal: &Refusal) -> Ending {
-    let (reason, why) = match &refusal.why {
-        RefusalReason::Taken(_) => (Reason::NameTaken, "there is another of that name"),
-        RefusalReason::Quota(words) | RefusalReason::Rejected(words) | RefusalReason::NotNow(words) => {
-            (Reason::ChildRejected, words.as_str())
-        }
-    };
-    Ending {
-        reason: reason.as_str().to_owned(),
-        message: format!("the claim {} cannot be made: {why}", refusal.name),
-    }
-}
-
-/// Whether a TaskRun is what an earlier CustomRun of the same name has left: archfan's own, for a run of this name, and not ours.
-fn is_leftover(there: &TaskRun, run: &crate::api::tekton::CustomRun) -> bool {
-    let labels = there.metadata.labels.as_ref();
-    let has = |key: &str| labels.and_then(|labels| labels.get(key));
-    has(label::ROLE).is_some() && has(label::CUSTOM_RUN) == run.metadata.name.as_ref()
 }
 
 /// Spreads runs over time, so that thousands of them are not all looked at in the same moment.

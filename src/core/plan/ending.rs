@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Action, Plan, Refused, Work};
+use super::{Action, Plan, Work};
 use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, Warning};
 use crate::api::tekton::CustomRunStatus;
 use crate::core::accept::Accepted;
 use crate::core::children::Family;
 use crate::core::observed::Observed;
 use crate::core::problem::Reason;
+use crate::core::refusal::Outcome;
 use crate::core::request::ONLY_TASK;
 use crate::core::status::{NewStatus, Verdict};
 use crate::core::{cancel, events, failure, progress, results, size, status};
@@ -34,29 +35,28 @@ impl<'a> Work<'a> {
         } else if index.phase == Phase::Waiting {
             let body =
                 family.members(wanted, &self.platforms).and_then(|members| family.index(wanted, &members));
-            let outcome = match (body, self.refusal(&name).map(|refusal| refusal.why.clone())) {
-                (Err(problem), _) => Err((problem.reason, problem.to_string())),
-                (Ok(body), None) => {
-                    self.actions.push(Action::CreateTaskRun(Box::new(body)));
-                    Ok(None)
+            let outcome = match body {
+                Err(problem) => Some(Outcome::Fail { reason: problem.reason, message: problem.to_string() }),
+                Ok(body) => {
+                    let refused = self.refused(&name, true);
+                    if refused.is_none() {
+                        self.actions.push(Action::CreateTaskRun(Box::new(body)));
+                    }
+                    refused
                 }
-                (Ok(_), Some(why)) => match self.refused(&name, why, true) {
-                    Refused::Wait(reason, why) => Ok(Some((reason, why))),
-                    Refused::Fail(reason, why) => Err((reason, why)),
-                },
             };
             match outcome {
-                Ok(None) => {}
-                Ok(Some((reason, why))) => {
+                None => {}
+                Some(Outcome::Wait { reason, message, .. }) => {
                     index.reason = reason.as_str().to_owned();
-                    index.message = why;
+                    index.message = message;
                 }
-                Err((reason, why)) => {
+                Some(Outcome::Fail { reason, message }) => {
                     index.phase = Phase::Failed;
                     index.reason = reason.as_str().to_owned();
-                    index.message.clone_from(&why);
+                    index.message.clone_from(&message);
                     self.index = Some(index);
-                    let ending = Ending { reason: reason.as_str().to_owned(), message: why };
+                    let ending = Ending { reason: reason.as_str().to_owned(), message };
                     return self.wind_down(ending, Some(accepted));
                 }
             }

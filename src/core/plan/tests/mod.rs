@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::kubernetes::Pod;
-use crate::api::tekton::{Condition, CustomRun};
-use crate::core::observed::{Claim, ClaimFacts, Definition, Facts, NodeFacts, Nodes};
+use crate::api::names::label;
+use crate::api::tekton::{Condition, CustomRun, TaskRun};
+use crate::core::observed::{Claim, ClaimFacts, Definition, Facts, NodeFacts, Nodes, RefusalReason};
 use crate::core::request::tests::run_with;
 use crate::core::settings::Settings;
 
