@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 CLUSTER := e2e/cluster
-SIM = $${CARGO_TARGET_DIR:-target}/sim/archfan-sim
+SIM = "$$(.ci/compile archfan-sim)"
 
 .PHONY: help
 help: ## this list
@@ -44,21 +44,19 @@ test: ## every test there is, on the real cluster
 
 .PHONY: test-unit
 test-unit: ## test the policies, the cache, the queue and the parsers, with no cluster
-	@.ci/step test-unit "unit and property tests" cargo test --locked --package archfan --lib --bins
+	@.ci/step test-unit "unit and property tests" cargo test --locked --workspace --lib --bins
 
 .PHONY: test-sim
 test-sim: ## play 50,000 schedules of the controller against the model of its cluster (docs/simulator.md; 1 min after a build)
-	@.ci/step sim-build "the simulator" cargo build --locked --profile sim --package archfan-sim
+	@.ci/step sim-build "the simulator" .ci/compile archfan-sim
 	@.ci/step test-sim "50,000 schedules of the simulator" $(SIM) run --schedules 50000
 
 .PHONY: sim
 sim: ## play 1,000,000 schedules, and show what they met (9 min on two cores)
-	@cargo build --locked --profile sim --package archfan-sim
 	@$(SIM) run --schedules 1000000 --table
 
 .PHONY: sim-faults
 sim-faults: ## plant each bug of docs/simulator.md in turn, and find it (1 min on two cores)
-	@cargo build --locked --profile sim --package archfan-sim
 	@$(SIM) faults
 
 .PHONY: fuzz
@@ -90,7 +88,7 @@ test-e2e: test-conformance test-runs ## test archfan on the cluster: both of the
 
 .PHONY: test-conformance
 test-conformance: ## test each obligation that Tekton has for a custom task, and what a child may wait for
-	@e2e/run --lib --test conformance --test waiting
+	@e2e/run --test conformance --test waiting
 
 .PHONY: test-runs
 test-runs: ## test the whole path, policies, workspaces, bad input, examples and documents
@@ -123,8 +121,8 @@ test-works: cluster
 
 .PHONY: test-index
 test-index: ## test `archfan index` on real registries, with faults and kills (3 min after a build)
-	@cargo test --locked --lib index::
-	@cargo test --locked --test index
+	@cargo test --locked --workspace --lib index::
+	@cargo test --locked --workspace --test index
 
 .PHONY: bench
 bench: ## measure the time from a CustomRun to its TaskRuns beside Tekton's matrix and bare requests (10 min once the cluster is up)
