@@ -93,6 +93,16 @@ all_succeeded() {
   done
 }
 
+# all_cancelled PREFIX COUNT: cancels the runs, as a PipelineRun does, and waits for their end.
+all_cancelled() {
+  local i
+  for ((i = 1; i <= $2; i++)); do in_team patch customrun "$1-$i" --type merge -p '{"spec": {"status": "RunCancelled"}}' >/dev/null; done
+  for ((i = 1; i <= $2; i++)); do
+    end_of "$1-$i" 60
+    [[ $(status "$1-$i") == "False CustomRunCancelled" ]] || die "$1-$i: $(in_team get customrun "$1-$i" -o jsonpath='{.status.conditions}')"
+  done
+}
+
 # children PREFIX: names and uids.
 children() { in_team get taskruns -o json | jq -r --arg prefix "$1-" '.items[] | select(.metadata.name | startswith($prefix)) | "\(.metadata.name) \(.metadata.uid)"' | sort; }
 

@@ -22,7 +22,8 @@ pub async fn archfan() -> &'static PathBuf {
                 cargo.env_remove(name);
             }
             let built = cargo
-                .args(["build", "--locked", "--package", "archfan", "--bin", "archfan"])
+                // As the tests of `archfan index` have it built, so that nothing is compiled with other features of what all use.
+                .args(["test", "--locked", "--workspace", "--test", "index", "--no-run"])
                 .args(["--message-format", "json"])
                 .current_dir(root())
                 .stderr(Stdio::inherit())
@@ -34,8 +35,8 @@ pub async fn archfan() -> &'static PathBuf {
             let found = text
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-                .next_back();
+                .filter(|message| message["target"]["kind"][0] == "bin")
+                .find_map(|message| message["executable"].as_str().map(PathBuf::from));
             found.expect("cargo says where it is")
         })
         .await

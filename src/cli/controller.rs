@@ -118,7 +118,7 @@ struct ElectionArguments {
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// Runs the controller until it is told to stop.
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: Arguments, revision: &'static str) -> ExitCode {
     let level = match logging::start(arguments.log_format, arguments.log.as_deref()) {
         Ok(level) => level,
         Err(why) => return super::fail(&why),
@@ -132,7 +132,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(why) => return super::fail(&format!("cannot start: {why}")),
     };
-    let done = runtime.block_on(controller(arguments, level));
+    let done = runtime.block_on(controller(arguments, revision, level));
     // Calls that nobody waits for any more do not hold up the end.
     runtime.shutdown_background();
     match done {
@@ -144,7 +144,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), String> {
+async fn controller(
+    arguments: Arguments,
+    revision: &'static str,
+    level: logging::Level,
+) -> Result<(), String> {
     let mut settings = match &arguments.config {
         Some(path) => read_settings(path)?,
         None => Settings::default(),
@@ -152,7 +156,6 @@ async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), S
     if let Some(image) = arguments.index_image.clone().filter(|image| !image.is_empty()) {
         settings.index.image = image;
     }
-    let revision = option_env!("ARCHFAN_REVISION").unwrap_or("unknown");
     info!(version = env!("CARGO_PKG_VERSION"), revision, index_image = %settings.index.image, "archfan starts");
     let metrics = Metrics::new().map_err(|error| format!("no metrics: {error}"))?;
     let client = client(&metrics).await?;
@@ -172,7 +175,7 @@ async fn controller(arguments: Arguments, level: logging::Level) -> Result<(), S
     };
     let (spans, exporter) = traces(&metrics);
     let (health, readiness) = (Health::default(), Readiness::new());
-    let observers = Observers { metrics, health, readiness, leadership, spans };
+    let observers = Observers { metrics, health, readiness, leadership, spans, revision };
     let probes = server::probes(observers.health.clone(), observers.readiness.subscribe());
     let probes = server::serve(arguments.health_address, probes, None);
     let scrapes = scrapes(&arguments.metrics, &client, observers.metrics.clone())?;

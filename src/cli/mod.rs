@@ -48,8 +48,8 @@ pub(crate) fn fuzz(text: &str) {
     fuzz::plan(text);
 }
 
-/// Runs the command that `args` ask for; the first of them is the program's name.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs the command that `args` ask for; the first of them is the program's name. `revision` is what the program was made from.
+pub fn run(args: impl IntoIterator<Item = OsString>, revision: &'static str) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -59,7 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
-        Command::Controller(arguments) => controller::run(arguments),
+        Command::Controller(arguments) => controller::run(arguments, revision),
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Smoke(arguments) => smoke::run(&arguments),
         Command::Plan(arguments) => plan::run(arguments),

@@ -51,6 +51,8 @@ pub struct Observers {
     pub leadership: Arc<Leadership>,
     /// Where traces go.
     pub spans: Spans,
+    /// What the program was made from, which they are told.
+    pub revision: &'static str,
 }
 
 /// How often the work loop shows that it is alive when nothing is to be done.
@@ -122,8 +124,7 @@ impl<A: Api + 'static> Shared<A> {
         now.count(&families::RECONCILES_RUNNING, &[], self.running.load(Ordering::Relaxed));
         now.count(&families::READY, &[], usize::from(*self.observers.readiness.subscribe().borrow()));
         now.count(&families::LEADER, &[], usize::from(self.observers.leadership.holds()));
-        let revision = option_env!("ARCHFAN_REVISION").unwrap_or("unknown");
-        now.count(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), revision], 1);
+        now.count(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), self.observers.revision], 1);
         now
     }
 }
