@@ -8,7 +8,7 @@ SIM = "$$(.ci/compile archfan-sim)"
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: cluster
 cluster: ## bring up the two-architecture Kubernetes and Tekton cluster (builds what is not in the cache)
@@ -37,6 +37,8 @@ lint-rust: ## check formatting, clippy, documentation, and the dependencies' lic
 lint-scripts: ## check the shell scripts, and that the changes of conformance-mutations can be applied
 	@$(CLUSTER)/lint
 	@e2e/mutations/check
+	@diff <($(MAKE) --silent help | awk '{print $$2}' | sort) <(sed -n 's/^.PHONY: //p' Makefile | sort) || \
+	  { echo "make help does not list every target" >&2; exit 1; }
 
 .PHONY: test
 test: ## every test there is, on the real cluster
@@ -84,7 +86,7 @@ test-alone: ## test what no other test may run beside: deaths of the controller 
 	@e2e/run --test chains --test restarts
 
 .PHONY: test-e2e
-test-e2e: test-conformance test-runs ## test archfan on the cluster: both of the next two
+test-e2e: test-conformance test-runs ## test archfan on the cluster: both of the next two (10 min)
 
 .PHONY: test-conformance
 test-conformance: ## test each obligation that Tekton has for a custom task, and what a child may wait for
@@ -116,7 +118,7 @@ test-cluster: cluster ## test the cluster itself: both nodes, storage, registry,
 	@$(CLUSTER)/tests/run
 
 .PHONY: test-works
-test-works: cluster
+test-works: cluster ## test that the cluster works: both nodes, images, storage, registry, Tekton (2 min)
 	@$(CLUSTER)/tests/works
 
 .PHONY: test-index
