@@ -5,6 +5,7 @@
 //! process after a crash, finds what has been decided already, so that phases only move forward.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use super::tekton::{Metadata, TaskRunResult};
 pub struct ExtraFields {
     /// What the run was accepted as. Set once; from then on neither an edit of the `MultiArchBuild` nor of the PipelineRun
     /// changes what this run does.
-    pub plan: Option<AcceptedPlan>,
+    pub plan: Option<Arc<AcceptedPlan>>,
     /// One entry per platform, in the order of the platform list.
     pub platforms: Vec<PlatformStatus>,
     /// The child that assembles the image index.
@@ -29,8 +30,8 @@ pub struct ExtraFields {
     pub warnings: Vec<Warning>,
 }
 
-/// What a run was accepted as.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+/// What a run was accepted as. Every look carries it on as it is, and `Eq` lets two looks at one plan be compared at once.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AcceptedPlan {
     /// The `MultiArchBuild` that was referred to, if it was.
@@ -71,7 +72,7 @@ pub struct DefinitionRef {
 
 /// What a PipelineRun says about the pods of one of its tasks (Tekton `pkg/apis/pipeline/v1/pipelinerun_types.go`,
 /// `GetTaskRunSpec`).
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Inherited {
     /// Tekton's own default pod template, then the PipelineRun's for all its tasks.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub struct Accepted {
     /// What it asks for.
     pub request: Request,
     /// What is kept of its acceptance.
-    pub plan: AcceptedPlan,
+    pub plan: Arc<AcceptedPlan>,
     /// Where its spec stands, for complaints.
     pub root: String,
     /// Claims to be made for `volumeClaimTemplate`s.
@@ -138,10 +139,9 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
     let templates = Templates::default();
     let request = Request::parse(Input { run, spec, root: &path, default_timeout })?;
     let mut plan = match &extra.plan {
-        Some(plan) => plan.clone(),
-        None => fresh_plan(run, facts, &request, definition, spec),
+        Some(plan) => Arc::clone(plan),
+        None => Arc::new(fresh_plan(run, facts, &request, definition, spec)),
     };
-    let claims = claims_to_make(run, facts, &request, &mut plan);
     if plan.claims_settled {
         let warnings = extra.warnings.clone();
         return Ok(Accepted {
@@ -155,10 +155,12 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
             first: Vec::new(),
         });
     }
+    let unsettled = Arc::make_mut(&mut plan);
+    let claims = claims_to_make(run, facts, &request, unsettled);
     let family = Family {
         run,
         request: &request,
-        plan: &plan,
+        plan: unsettled,
         settings: &observed.settings,
         root: path,
         keep_assistant: false,
@@ -178,8 +180,8 @@ pub fn accept(observed: &Observed, extra: &ExtraFields) -> Result<Accepted, Vec<
         Verdict::FirstOnly { sharing, message } => (Hold::FirstOnly(message), sharing),
         Verdict::Wait(message) => (Hold::All(message), workspaces::Sharing::default()),
     };
-    plan.claims_settled = hold == Hold::None;
-    plan.keep_assistant = sharing.keep_assistant;
+    unsettled.claims_settled = hold == Hold::None;
+    unsettled.keep_assistant = sharing.keep_assistant;
     // Those that keep to the affinity assistant bear one annotation more.
     let first = if sharing.keep_assistant { Vec::new() } else { first };
     Ok(Accepted { request, plan, root, claims, hold, warnings: sharing.warnings, templates, first })

@@ -185,7 +185,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RefusalReason {
     /// An object of that name is there and is not ours.
-    Taken(Box<TaskRun>),
+    Taken(Arc<TaskRun>),
     /// A quota on the number of objects is used up: it may be made later.
     Quota(String),
     /// The server, or a webhook, will not have it.

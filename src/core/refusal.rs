@@ -40,7 +40,7 @@ pub fn of_child(name: &str, why: RefusalReason, run: &CustomRun, is_index: bool)
             reason: Reason::NameTaken,
             message: format!("the TaskRun {name} of an earlier run of the same name is being removed"),
             remove: (there.metadata.deletion_timestamp.is_none())
-                .then(|| there.metadata.uid.unwrap_or_default()),
+                .then(|| there.metadata.uid.clone().unwrap_or_default()),
         },
         RefusalReason::Taken(there) => {
             let owner = there.metadata.owner_references.iter().flatten().next();

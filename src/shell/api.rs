@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::tekton::{CustomRun, CustomRunStatus, PipelineRun, TaskRun};
@@ -88,10 +89,10 @@ pub type ApiResult<T> = Result<T, ApiError>;
 /// The API server, as far as a reconcile needs it. Every call is bounded in time by whoever implements it.
 pub trait Api: Send + Sync {
     /// Makes a TaskRun and gives back what the server made of it.
-    fn create_task_run(&self, body: &TaskRunBody) -> impl Future<Output = ApiResult<TaskRun>> + Send;
+    fn create_task_run(&self, body: &TaskRunBody) -> impl Future<Output = ApiResult<Arc<TaskRun>>> + Send;
 
     /// Reads a TaskRun from the server itself; `None` if it is not there.
-    fn get_task_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<TaskRun>>> + Send;
+    fn get_task_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<Arc<TaskRun>>>> + Send;
 
     /// Asks a TaskRun to end, if it still has this uid, and gives back what it has become.
     fn cancel_task_run(
@@ -99,7 +100,7 @@ pub trait Api: Send + Sync {
         key: &Key,
         uid: &str,
         message: &str,
-    ) -> impl Future<Output = ApiResult<TaskRun>> + Send;
+    ) -> impl Future<Output = ApiResult<Arc<TaskRun>>> + Send;
 
     /// Removes a TaskRun, if it still has this uid.
     fn delete_task_run(&self, key: &Key, uid: &str) -> impl Future<Output = ApiResult<()>> + Send;
@@ -111,7 +112,7 @@ pub trait Api: Send + Sync {
     fn get_claim(&self, key: &Key) -> impl Future<Output = ApiResult<Claim>> + Send;
 
     /// Reads a CustomRun from the server itself; `None` if it is not there.
-    fn get_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<CustomRun>>> + Send;
+    fn get_run(&self, key: &Key) -> impl Future<Output = ApiResult<Option<Arc<CustomRun>>>> + Send;
 
     /// Reads a `MultiArchBuild`.
     fn get_definition(&self, key: &Key) -> impl Future<Output = ApiResult<Definition>> + Send;
@@ -125,10 +126,10 @@ pub trait Api: Send + Sync {
     /// Writes a run's status, if the run still is as `run` has it, and gives back what it has become.
     fn write_status(
         &self,
-        run: &CustomRun,
-        status: &CustomRunStatus,
-    ) -> impl Future<Output = ApiResult<CustomRun>> + Send;
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> impl Future<Output = ApiResult<Arc<CustomRun>>> + Send;
 
     /// Tells an event about a run. That it cannot be told is no error of the run's.
-    fn tell(&self, run: &CustomRun, event: &Event) -> impl Future<Output = ()> + Send;
+    fn tell(&self, run: &Arc<CustomRun>, event: &Event) -> impl Future<Output = ()> + Send;
 }

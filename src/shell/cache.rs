@@ -62,11 +62,11 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub enum Change<T> {
     /// It is there, new or changed.
-    Applied(T),
+    Applied(Arc<T>),
     /// It is gone.
-    Deleted(T),
+    Deleted(Arc<T>),
     /// These are all that there are, in one namespace or in all: what is not among them is gone.
-    Listed(Option<String>, Vec<T>),
+    Listed(Option<String>, Vec<Arc<T>>),
 }
 
 impl Cache {
@@ -89,7 +89,7 @@ impl Cache {
                 inner.runs.remove(&key).map(|_| key).into_iter().collect()
             }
             Change::Listed(scope, runs) => {
-                let ours: Vec<CustomRun> = runs.into_iter().filter(CustomRun::is_ours).collect();
+                let ours: Vec<Arc<CustomRun>> = runs.into_iter().filter(|run| run.is_ours()).collect();
                 let there: HashSet<Key> = ours.iter().map(|run| key(&run.metadata)).collect();
                 let mut concerned = gone(inner.runs.keys(), &there, scope.as_deref());
                 for key in &concerned {
@@ -109,10 +109,10 @@ impl Cache {
             Change::Applied(child) => inner.put_child(child).into_iter().collect(),
             Change::Deleted(child) => {
                 let run = run_of(&child.metadata);
-                let (key, uid) = (key(&child.metadata), child.metadata.uid);
+                let (key, uid) = (key(&child.metadata), &child.metadata.uid);
                 inner.bury(uid.as_deref());
                 // Another of that name, which this process has just made, stays.
-                if inner.children.get(&key).is_some_and(|there| there.metadata.uid == uid) {
+                if inner.children.get(&key).is_some_and(|there| there.metadata.uid == *uid) {
                     inner.lose_child(&key);
                 }
                 run.into_iter().collect()
@@ -197,7 +197,7 @@ impl Cache {
     }
 
     /// Puts in what this process has just made or changed.
-    pub fn child_written(&self, child: TaskRun) {
+    pub fn child_written(&self, child: Arc<TaskRun>) {
         let mut inner = self.write();
         if child.metadata.uid.as_ref().is_some_and(|uid| inner.tombstones.contains(uid)) {
             return;
@@ -215,7 +215,7 @@ impl Cache {
     }
 
     /// Puts in the run whose status this process has just written.
-    pub fn run_written(&self, run: CustomRun) {
+    pub fn run_written(&self, run: Arc<CustomRun>) {
         let mut inner = self.write();
         let key = key(&run.metadata);
         // A run that has gone meanwhile does not come back, and does not take the place of another of its name.
@@ -236,7 +236,7 @@ impl Cache {
     }
 
     /// Puts in a run as it was read from the server, which ends the doubt about it.
-    pub fn run_read(&self, run: CustomRun) {
+    pub fn run_read(&self, run: Arc<CustomRun>) {
         self.write().doubted.remove(&key(&run.metadata));
         self.run_written(run);
     }
@@ -319,7 +319,7 @@ impl Cache {
 }
 
 impl Inner {
-    fn put_run(&mut self, mut run: CustomRun) -> Option<Key> {
+    fn put_run(&mut self, mut run: Arc<CustomRun>) -> Option<Key> {
         if !run.is_ours() {
             return None;
         }
@@ -329,12 +329,14 @@ impl Inner {
         {
             return None;
         }
-        run.metadata.managed_fields = None;
-        self.runs.insert(key.clone(), Arc::new(run));
+        if run.metadata.managed_fields.is_some() {
+            Arc::make_mut(&mut run).metadata.managed_fields = None;
+        }
+        self.runs.insert(key.clone(), run);
         Some(key)
     }
 
-    fn put_child(&mut self, mut child: TaskRun) -> Option<Key> {
+    fn put_child(&mut self, mut child: Arc<TaskRun>) -> Option<Key> {
         let key = key(&child.metadata);
         if let Some(there) = self.children.get(&key)
             && is_older(&child.metadata, &there.metadata)
@@ -342,7 +344,9 @@ impl Inner {
             return None;
         }
         self.remove_child(&key);
-        child.metadata.managed_fields = None;
+        if child.metadata.managed_fields.is_some() {
+            Arc::make_mut(&mut child).metadata.managed_fields = None;
+        }
         let run = run_of(&child.metadata);
         if let Some(owner) = first_owner(&child.metadata) {
             self.families.entry(owner.to_owned()).or_default().insert(key.name.clone(), key.clone());
@@ -360,7 +364,7 @@ impl Inner {
                 .or_default()
                 .insert(key.name.clone(), key.clone());
         }
-        self.children.insert(key, Arc::new(child));
+        self.children.insert(key, child);
         run
     }
 
@@ -390,14 +394,16 @@ impl Inner {
         Some(child)
     }
 
-    fn put_pod(&mut self, mut pod: Pod) -> Option<Key> {
+    fn put_pod(&mut self, mut pod: Arc<Pod>) -> Option<Key> {
         let key = key(&pod.metadata);
-        pod.metadata.managed_fields = None;
-        pod.metadata.annotations = None;
+        if pod.metadata.managed_fields.is_some() || pod.metadata.annotations.is_some() {
+            let meta = &mut Arc::make_mut(&mut pod).metadata;
+            (meta.managed_fields, meta.annotations) = (None, None);
+        }
         let (task_run, run) = (task_run_of(&pod)?, run_of_pod(&pod)?);
         self.pods_of.entry(task_run).or_default().insert(key.name.clone(), key.clone());
         self.pods_of_run.entry(run.clone()).or_default().insert(key.name.clone(), key.clone());
-        self.pods.insert(key, Arc::new(pod));
+        self.pods.insert(key, pod);
         Some(run)
     }
 

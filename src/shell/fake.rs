@@ -1,7 +1,7 @@
 //! An API server for tests of what a look at a run does: it keeps what is written, and fails where it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -116,7 +116,7 @@ impl State {
 }
 
 impl Api for Server {
-    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
+    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
         let name = body.metadata.name.clone();
         self.serve(format!("create {name}"), |state| {
             if state.children.contains_key(&name) {
@@ -127,16 +127,19 @@ impl Api for Server {
             child.metadata.uid = Some(format!("made-{}", state.uids));
             child.metadata.resource_version = Some(state.version());
             state.children.insert(name.clone(), child.clone());
-            Ok(child)
+            Ok(Arc::new(child))
         })
         .await
     }
 
-    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
-        self.serve(format!("get {}", key.name), |state| Ok(state.children.get(&key.name).cloned())).await
+    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
+        self.serve(format!("get {}", key.name), |state| {
+            Ok(state.children.get(&key.name).cloned().map(Arc::new))
+        })
+        .await
     }
 
-    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
         self.serve(format!("cancel {}", key.name), |state| {
             let version = state.version();
             let child = state.children.get_mut(&key.name).ok_or_else(|| missing(&key.name))?;
@@ -146,7 +149,7 @@ impl Api for Server {
             child.metadata.resource_version = Some(version);
             child.spec.status = Some("TaskRunCancelled".to_owned());
             child.spec.status_message = Some(message.to_owned());
-            Ok(child.clone())
+            Ok(Arc::new(child.clone()))
         })
         .await
     }
@@ -181,8 +184,11 @@ impl Api for Server {
         .await
     }
 
-    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
-        self.serve(format!("get run {}", key.name), |state| Ok(state.runs.get(&key.name).cloned())).await
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
+        self.serve(format!("get run {}", key.name), |state| {
+            Ok(state.runs.get(&key.name).cloned().map(Arc::new))
+        })
+        .await
     }
 
     async fn get_definition(&self, key: &Key) -> ApiResult<Definition> {
@@ -198,7 +204,11 @@ impl Api for Server {
         read.unwrap_or_default()
     }
 
-    async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
         let name = run.metadata.name.clone().unwrap();
         self.serve(format!("status {name}"), |state| {
             let version = state.version();
@@ -207,13 +217,13 @@ impl Api for Server {
                 return Err(ApiError::Conflict("the object has been modified".to_owned()));
             }
             there.metadata.resource_version = Some(version);
-            there.status = Some(status.clone());
-            Ok(there.clone())
+            there.status = Some((**status).clone());
+            Ok(Arc::new(there.clone()))
         })
         .await
     }
 
-    async fn tell(&self, _: &CustomRun, event: &Event) {
+    async fn tell(&self, _: &Arc<CustomRun>, event: &Event) {
         self.state.lock().unwrap().told.push(event.reason.clone());
     }
 }

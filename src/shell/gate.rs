@@ -40,15 +40,15 @@ fn lost() -> ApiError {
 }
 
 impl<A: Api> Api for Gated<A> {
-    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
+    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
         self.pass(self.inner.create_task_run(body)).await
     }
 
-    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
+    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
         self.inner.get_task_run(key).await
     }
 
-    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
         self.pass(self.inner.cancel_task_run(key, uid, message)).await
     }
 
@@ -64,7 +64,7 @@ impl<A: Api> Api for Gated<A> {
         self.inner.get_claim(key).await
     }
 
-    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
         self.inner.get_run(key).await
     }
 
@@ -80,11 +80,15 @@ impl<A: Api> Api for Gated<A> {
         self.inner.tekton_config().await
     }
 
-    async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
         self.pass(self.inner.write_status(run, status)).await
     }
 
-    async fn tell(&self, run: &CustomRun, event: &Event) {
+    async fn tell(&self, run: &Arc<CustomRun>, event: &Event) {
         // An event that is not told is no error, so neither is one that may not be.
         let told = async {
             self.inner.tell(run, event).await;

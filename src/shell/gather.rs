@@ -42,7 +42,7 @@ pub async fn gather<A: Api>(
         let old = children.remove(&name).and_then(|old| old.metadata.uid.clone());
         match child.filter(|child| child.metadata.uid == old) {
             Some(child) => {
-                children.insert(name, Arc::new(child));
+                children.insert(name, child);
             }
             // What was believed of it must not outlive it.
             None => cache.child_gone(&Key::new(&namespace, &name), old.as_deref()),
@@ -132,7 +132,7 @@ async fn look_again<A: Api>(
     api: &A,
     namespace: &str,
     children: &BTreeMap<String, Arc<TaskRun>>,
-) -> ApiResult<Vec<(String, Option<TaskRun>)>> {
+) -> ApiResult<Vec<(String, Option<Arc<TaskRun>>)>> {
     let doubtful = children.iter().filter(|(_, child)| progress::needs_fresh_look(child));
     let keys: Vec<Key> = doubtful.map(|(name, _)| Key::new(namespace, name)).collect();
     let reads = join_all(keys.iter().map(|key| api.get_task_run(key))).await;

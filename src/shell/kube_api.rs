@@ -160,21 +160,21 @@ impl KubeApi {
 }
 
 impl Api for KubeApi {
-    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
+    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
         let created = self.pace.creating(self.create(&body.metadata.namespace, body)).await;
-        self.counted("created", created)
+        self.counted("created", created.map(Arc::new))
     }
 
-    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
-        self.get(key).await
+    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
+        Ok(self.get(key).await?.map(Arc::new))
     }
 
-    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
         let api: kube::Api<TaskRun> = self.namespaced(&key.namespace);
         // The server refuses a patch with another uid than the object's: 422, "field is immutable".
         let patch = json!({"metadata": {"uid": uid}, "spec": {"status": "TaskRunCancelled", "statusMessage": message}});
         let patched = self.call("cancel", api.patch(&key.name, &patch_params(), &Patch::Merge(patch))).await;
-        self.counted("cancelled", patched)
+        self.counted("cancelled", patched.map(Arc::new))
     }
 
     async fn delete_task_run(&self, key: &Key, uid: &str) -> ApiResult<()> {
@@ -247,8 +247,8 @@ impl Api for KubeApi {
         })
     }
 
-    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
-        self.get(key).await
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
+        Ok(self.get(key).await?.map(Arc::new))
     }
 
     async fn get_pipeline_run(&self, key: &Key) -> ApiResult<Option<PipelineRun>> {
@@ -269,7 +269,11 @@ impl Api for KubeApi {
         config
     }
 
-    async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
         let meta = &run.metadata;
         let api: kube::Api<CustomRun> = self.namespaced(meta.namespace.as_deref().unwrap_or_default());
         let json = |status: Option<&CustomRunStatus>| {
@@ -279,17 +283,19 @@ impl Api for KubeApi {
         let patch = json!({
             // Written only over what was read: another replica, or a person, may have been faster.
             "metadata": {"resourceVersion": meta.resource_version, "uid": meta.uid},
-            "status": patch::between(&json(run.status.as_ref())?, &json(Some(status))?),
+            "status": patch::between(&json(run.status.as_ref())?, &json(Some(&**status))?),
         });
         // The end of a run is waited for; that it has begun is not, except by people.
         if !is_finished(status) {
             self.pace.telling().await;
         }
         let name = meta.name.as_deref().unwrap_or_default();
-        self.call("write status", api.patch_status(name, &patch_params(), &Patch::Merge(patch))).await
+        let (params, patch) = (patch_params(), Patch::Merge(patch));
+        let written = self.call("write status", api.patch_status(name, &params, &patch)).await?;
+        Ok(Arc::new(written))
     }
 
-    async fn tell(&self, run: &CustomRun, event: &Event) {
+    async fn tell(&self, run: &Arc<CustomRun>, event: &Event) {
         let mut note = event.message.clone();
         let mut end = LONGEST_NOTE.min(note.len());
         while !note.is_char_boundary(end) {

@@ -138,7 +138,7 @@ async fn finish<A: Api>(
     failure: Option<ApiError>,
 ) -> Outcome {
     if let Some(status) = planned.status {
-        let status = status.written();
+        let status = Arc::new(status.written());
         if crate::core::cleanup::is_finished(&status)
             && let Some(why) = not_yet(context, observed, failure.as_ref())
         {
@@ -148,7 +148,7 @@ async fn finish<A: Api>(
             Ok(written) => context.cache.run_written(written),
             Err(ApiError::NotFound(_)) => return Outcome::Gone,
             Err(ApiError::TooLarge(words)) => {
-                let status = crate::core::status::too_large(&status, &words, observed.now);
+                let status = Arc::new(crate::core::status::too_large(&status, &words, observed.now));
                 return match context.api.write_status(&observed.run, &status).await {
                     Ok(written) => {
                         context.cache.run_written(written);
@@ -198,7 +198,7 @@ fn worse(one: Option<ApiError>, other: ApiError) -> ApiError {
 /// What an action has taught.
 enum Learned {
     /// A child is as this says.
-    Child(Box<TaskRun>),
+    Child(Arc<TaskRun>),
     /// A child is gone.
     Gone(String),
     /// An object cannot be made.
@@ -210,8 +210,8 @@ enum Learned {
 fn learn(observed: &mut Observed, cache: &Cache, run: &Key, learned: Learned) {
     match learned {
         Learned::Child(child) => {
-            cache.child_written((*child).clone());
-            observed.children.insert(child.metadata.name.clone().unwrap_or_default(), Arc::new(*child));
+            cache.child_written(child.clone());
+            observed.children.insert(child.metadata.name.clone().unwrap_or_default(), child);
         }
         Learned::Gone(name) => {
             let gone = observed.children.remove(&name);
@@ -240,7 +240,7 @@ async fn carry_out<A: Api>(
             match context.api.create_task_run(body).await {
                 Ok(child) => {
                     info!(namespace, run, task_run = %name, "created a TaskRun");
-                    Ok(Learned::Child(Box::new(child)))
+                    Ok(Learned::Child(child))
                 }
                 Err(error) => not_created(context, &key(name), &key(run), uid, error).await,
             }
@@ -262,7 +262,7 @@ async fn carry_out<A: Api>(
             match context.api.cancel_task_run(&key(name), uid, message).await {
                 Ok(child) => {
                     info!(namespace, run, task_run = %name, reason = %message, "cancelled a TaskRun");
-                    Ok(Learned::Child(Box::new(child)))
+                    Ok(Learned::Child(child))
                 }
                 Err(ApiError::NotFound(_)) => Ok(Learned::Gone(name.clone())),
                 // It has ended meanwhile, and Tekton allows no change then; or another has its name. See what has become of it.
@@ -272,9 +272,7 @@ async fn carry_out<A: Api>(
                         Some(child) if child.metadata.uid.as_deref() != Some(uid) => {
                             Ok(Learned::Gone(name.clone()))
                         }
-                        Some(child) if crate::core::progress::has_ended(&child) => {
-                            Ok(Learned::Child(Box::new(child)))
-                        }
+                        Some(child) if crate::core::progress::has_ended(&child) => Ok(Learned::Child(child)),
                         Some(_) => Err(ApiError::Unavailable(words)),
                         None => Ok(Learned::Gone(name.clone())),
                     }
@@ -309,14 +307,14 @@ async fn not_created<A: Api>(
     let owner = there.metadata.owner_references.iter().flatten().next();
     if owner.is_some_and(|owner| owner.uid == run_uid) {
         debug!(%key, "the TaskRun is there already");
-        return Ok(Learned::Child(Box::new(there)));
+        return Ok(Learned::Child(there));
     }
     // What is there may be a later run's of this name, if the run that is looked at is gone and its watch has not said so yet.
     let current = context.api.get_run(run).await?;
-    if current.and_then(|current| current.metadata.uid).as_deref() != Some(run_uid) {
+    if current.as_ref().and_then(|current| current.metadata.uid.as_deref()) != Some(run_uid) {
         return Err(ApiError::Conflict(format!("the CustomRun {run} is gone, or is another by now")));
     }
-    Ok(refused(&key.name, RefusalReason::Taken(Box::new(there))))
+    Ok(refused(&key.name, RefusalReason::Taken(there)))
 }
 
 /// Errors that say something about the request, and not about the way to the server.

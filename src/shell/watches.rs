@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Event;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, watcher::Error};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -129,10 +129,13 @@ fn noted(cache: &Cache, change: Change<Event>) -> Vec<Key> {
     };
     let mut due = Vec::new();
     for event in events {
-        let object = event.involved_object;
-        let pod = Key::new(object.namespace.unwrap_or_default(), object.name.unwrap_or_default());
-        let note =
-            PodNote { reason: event.reason.unwrap_or_default(), message: event.message.unwrap_or_default() };
+        let object = &event.involved_object;
+        let pod =
+            Key::new(object.namespace.clone().unwrap_or_default(), object.name.clone().unwrap_or_default());
+        let note = PodNote {
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
+        };
         due.extend(cache.noted(pod, note));
     }
     due
@@ -155,7 +158,7 @@ impl<S: Sink> Feed<S> {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let mut stream = std::pin::pin!(stream.default_backoff());
-        let mut listing: Vec<K> = Vec::new();
+        let mut listing: Vec<Arc<K>> = Vec::new();
         while let Some(event) = stream.next().await {
             let change = match event {
                 Ok(watcher::Event::Init) => {
@@ -163,8 +166,8 @@ impl<S: Sink> Feed<S> {
                     continue;
                 }
                 Ok(watcher::Event::InitApply(mut object)) => {
-                    object.managed_fields_mut().clear();
-                    listing.push(object);
+                    object.meta_mut().managed_fields = None;
+                    listing.push(Arc::new(object));
                     continue;
                 }
                 Ok(watcher::Event::InitDone) => {
@@ -172,10 +175,10 @@ impl<S: Sink> Feed<S> {
                     Change::Listed(self.scope.clone(), std::mem::take(&mut listing))
                 }
                 Ok(watcher::Event::Apply(mut object)) => {
-                    object.managed_fields_mut().clear();
-                    Change::Applied(object)
+                    object.meta_mut().managed_fields = None;
+                    Change::Applied(Arc::new(object))
                 }
-                Ok(watcher::Event::Delete(object)) => Change::Deleted(object),
+                Ok(watcher::Event::Delete(object)) => Change::Deleted(Arc::new(object)),
                 Err(error) => {
                     self.broken(&error);
                     continue;

@@ -70,7 +70,7 @@ impl<T: Object> Watch<T> {
     fn next(&mut self, table: &Table<T>, ours: fn(&T) -> bool) -> Option<Change<T>> {
         if let Some(found) = self.listing.take() {
             self.filled = true;
-            let found = found.iter().filter(|object| ours(object)).map(|object| (**object).clone()).collect();
+            let found = found.into_iter().filter(|object| ours(object)).collect();
             return Some(Change::Listed(None, found));
         }
         if self.broken {
@@ -82,8 +82,8 @@ impl<T: Object> Watch<T> {
         let happened = table.log().get(self.seen)?;
         self.seen += 1;
         match happened {
-            Happened::Applied(object) if ours(object) => Some(Change::Applied((**object).clone())),
-            Happened::Deleted(object) if ours(object) => Some(Change::Deleted((**object).clone())),
+            Happened::Applied(object) if ours(object) => Some(Change::Applied(object.clone())),
+            Happened::Deleted(object) if ours(object) => Some(Change::Deleted(object.clone())),
             _ => None,
         }
     }
@@ -94,7 +94,7 @@ impl<T: Object> Watch<T> {
             // An object that is gone does not come back: a watch goes on from the version that was seen.
             Happened::Applied(object) if ours(object) => {
                 let gone = |event: &Happened<T>| matches!(event, Happened::Deleted(last) if last.meta().uid == object.meta().uid);
-                (!table.log()[..self.seen].iter().any(gone)).then(|| Change::Applied((**object).clone()))
+                (!table.log()[..self.seen].iter().any(gone)).then(|| Change::Applied(object.clone()))
             }
             _ => None,
         }
@@ -406,7 +406,7 @@ fn say<T: Object>(told: &mut String, wanted: bool, change: &Change<T>) {
         Change::Applied(object) => format!("sees {}", name(object)),
         Change::Deleted(object) => format!("sees that {} is gone", name(object)),
         Change::Listed(_, all) => {
-            format!("has listed [{}]", all.iter().map(name).collect::<Vec<_>>().join(", "))
+            format!("has listed [{}]", all.iter().map(|object| name(object)).collect::<Vec<_>>().join(", "))
         }
     };
 }

@@ -1,7 +1,7 @@
 //! A replica's end of the wire, with the bug that is planted there, if one is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use archfan::api::tekton::{CustomRun, CustomRunStatus, PipelineRun, TaskRun, TaskRunSpec};
 use archfan::core::accept::ClaimBody;
@@ -28,7 +28,7 @@ struct Memory {
     /// Creates whose answer was lost, by name.
     lost: BTreeSet<String>,
     /// TaskRuns as they were seen last, by name.
-    seen: BTreeMap<String, TaskRun>,
+    seen: BTreeMap<String, Arc<TaskRun>>,
     /// Creates that are put off.
     put_off: Vec<TaskRunBody>,
     /// What was created since somebody asked.
@@ -49,7 +49,7 @@ impl Seam {
     }
 
     /// Remembers a TaskRun that was seen.
-    pub fn saw(&self, task_run: &TaskRun) {
+    pub fn saw(&self, task_run: &Arc<TaskRun>) {
         let name = task_run.metadata.name.clone().unwrap_or_default();
         self.memory().seen.insert(name, task_run.clone());
     }
@@ -77,7 +77,7 @@ impl Seam {
         self.fault == Some(fault)
     }
 
-    async fn create(&self, mut body: TaskRunBody, fault: Fault) -> ApiResult<TaskRun> {
+    async fn create(&self, mut body: TaskRunBody, fault: Fault) -> ApiResult<Arc<TaskRun>> {
         bend::body(&mut body, fault);
         let name = body.metadata.name.clone();
         let key = Key::new(body.metadata.namespace.clone(), name.clone());
@@ -111,17 +111,22 @@ impl Seam {
         }
     }
 
-    async fn write(&self, run: &CustomRun, status: &CustomRunStatus, fault: Fault) -> ApiResult<CustomRun> {
+    async fn write(
+        &self,
+        run: &CustomRun,
+        status: &CustomRunStatus,
+        fault: Fault,
+    ) -> ApiResult<Arc<CustomRun>> {
         let (mut run, mut status) = (run.clone(), status.clone());
         if fault == Fault::StatusWithoutVersion {
             run.metadata.resource_version = None;
         }
         bend::status(&run, &mut status, fault);
+        let (run, status) = (Arc::new(run), Arc::new(status));
         let answer = self.wire.write_status(&run, &status).await;
         match (fault, answer) {
             (Fault::ConflictIsSuccess, Err(ApiError::Conflict(_))) => {
-                run.status = Some(status);
-                Ok(run)
+                Ok(Arc::new(CustomRun { status: Some((*status).clone()), ..(*run).clone() }))
             }
             (Fault::StatusTwice, Ok(written)) => self.wire.write_status(&written, &status).await,
             (Fault::StatusBeforeCreate, Ok(written)) => {
@@ -132,7 +137,7 @@ impl Seam {
                 Ok(written)
             }
             (_, Ok(mut written)) => {
-                bend::run(&mut written, fault);
+                bend::run(Arc::make_mut(&mut written), fault);
                 Ok(written)
             }
             (_, answer) => answer,
@@ -141,24 +146,24 @@ impl Seam {
 }
 
 /// What the server might have answered to a create.
-fn fake(body: &TaskRunBody) -> TaskRun {
+fn fake(body: &TaskRunBody) -> Arc<TaskRun> {
     let mut task_run = TaskRun::new(&body.metadata.name, TaskRunSpec::default());
     task_run.metadata = crate::server::metadata(&body.metadata);
     task_run.metadata.namespace = Some(body.metadata.namespace.clone());
     task_run.metadata.uid = Some("none".to_owned());
     task_run.metadata.resource_version = Some("1".to_owned());
-    task_run
+    Arc::new(task_run)
 }
 
 impl Api for Seam {
-    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
+    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
         match self.fault {
             None => self.wire.create_task_run(body).await,
             Some(fault) => self.create(body.clone(), fault).await,
         }
     }
 
-    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
+    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
         if self.has(Fault::StaleReadTrusted) {
             let seen = self.memory().seen.get(&key.name).cloned();
             if seen.is_some() {
@@ -168,13 +173,13 @@ impl Api for Seam {
         self.wire.get_task_run(key).await
     }
 
-    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
         let uid = if self.has(Fault::CancelWithoutUid) { "" } else { uid };
         let answer = self.wire.cancel_task_run(key, uid, message).await;
         if self.has(Fault::CancelIsBelieved) && answer.is_err() {
             let seen = self.memory().seen.get(&key.name).cloned();
             if let Some(mut seen) = seen {
-                seen.spec.status = Some("TaskRunCancelled".to_owned());
+                Arc::make_mut(&mut seen).spec.status = Some("TaskRunCancelled".to_owned());
                 return Ok(seen);
             }
         }
@@ -194,7 +199,7 @@ impl Api for Seam {
         self.wire.get_claim(key).await
     }
 
-    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
         self.wire.get_run(key).await
     }
 
@@ -214,14 +219,18 @@ impl Api for Seam {
         self.wire.tekton_config().await
     }
 
-    async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
         match self.fault {
             None => self.wire.write_status(run, status).await,
             Some(fault) => self.write(run, status, fault).await,
         }
     }
 
-    async fn tell(&self, run: &CustomRun, event: &Event) {
+    async fn tell(&self, run: &Arc<CustomRun>, event: &Event) {
         if self.has(Fault::EventTwice) {
             self.wire.tell(run, event).await;
         }

@@ -1,5 +1,7 @@
 //! What the watches bring, on its way to the caches: as it is, or as a planted bug makes it.
 
+use std::sync::Arc;
+
 use archfan::api::tekton::{CustomRun, TaskRun};
 use archfan::shell::api::Key;
 use archfan::shell::cache::Change;
@@ -12,8 +14,8 @@ use crate::server::{NAMESPACE, Object};
 
 /// A watch of runs brings something. Gives the runs that are to be looked at.
 pub fn runs(context: &Context<Seam>, change: Change<CustomRun>) -> Vec<Key> {
-    let bent = |mut run: CustomRun, fault| {
-        bend::run(&mut run, fault);
+    let bent = |mut run: Arc<CustomRun>, fault| {
+        bend::run(Arc::make_mut(&mut run), fault);
         run
     };
     let change = match (context.api.fault(), change) {
@@ -38,7 +40,7 @@ pub fn children(context: &Context<Seam>, change: Change<TaskRun>, again: bool) -
     match (fault, change) {
         (Fault::DeletionMissed, Change::Deleted(_)) => Vec::new(),
         (Fault::VersionsIgnored, Change::Applied(child)) if again => {
-            cache.child_gone(&key_of(&child), None);
+            cache.child_gone(&key_of(&*child), None);
             cache.children_changed(Change::Applied(child))
         }
         (Fault::ListOnlyAdds, Change::Listed(_, children)) => {

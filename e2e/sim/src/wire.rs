@@ -303,23 +303,23 @@ fn mixed_up<T>(reply: &Reply) -> ApiResult<T> {
 }
 
 impl Api for SimApi {
-    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<TaskRun> {
+    async fn create_task_run(&self, body: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
         match self.ask(Ask::CreateTaskRun(Arc::new(body.clone()))).await? {
-            Reply::TaskRun(Some(task_run)) => Ok((*task_run).clone()),
+            Reply::TaskRun(Some(task_run)) => Ok(task_run),
             other => mixed_up(&other),
         }
     }
 
-    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<TaskRun>> {
+    async fn get_task_run(&self, key: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
         match self.ask(Ask::GetTaskRun(key.name.clone())).await? {
-            Reply::TaskRun(found) => Ok(found.map(|found| (*found).clone())),
+            Reply::TaskRun(found) => Ok(found),
             other => mixed_up(&other),
         }
     }
 
-    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<TaskRun> {
+    async fn cancel_task_run(&self, key: &Key, uid: &str, message: &str) -> ApiResult<Arc<TaskRun>> {
         match self.ask(Ask::CancelTaskRun(key.name.clone(), uid.to_owned(), message.to_owned())).await? {
-            Reply::TaskRun(Some(task_run)) => Ok((*task_run).clone()),
+            Reply::TaskRun(Some(task_run)) => Ok(task_run),
             other => mixed_up(&other),
         }
     }
@@ -345,9 +345,9 @@ impl Api for SimApi {
         }
     }
 
-    async fn get_run(&self, key: &Key) -> ApiResult<Option<CustomRun>> {
+    async fn get_run(&self, key: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
         match self.ask(Ask::GetRun(key.name.clone())).await? {
-            Reply::MaybeRun(run) => Ok(run.map(|run| (*run).clone())),
+            Reply::MaybeRun(run) => Ok(run),
             other => mixed_up(&other),
         }
     }
@@ -374,15 +374,18 @@ impl Api for SimApi {
         }
     }
 
-    async fn write_status(&self, run: &CustomRun, status: &CustomRunStatus) -> ApiResult<CustomRun> {
-        let ask = Ask::WriteStatus(Arc::new(run.clone()), Arc::new(status.clone()));
-        match self.ask(ask).await? {
-            Reply::Run(run) => Ok((*run).clone()),
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        status: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
+        match self.ask(Ask::WriteStatus(run.clone(), status.clone())).await? {
+            Reply::Run(run) => Ok(run),
             other => mixed_up(&other),
         }
     }
 
-    async fn tell(&self, run: &CustomRun, event: &Event) {
-        let _ = self.ask(Ask::Tell(Arc::new(run.clone()), event.clone())).await;
+    async fn tell(&self, run: &Arc<CustomRun>, event: &Event) {
+        let _ = self.ask(Ask::Tell(run.clone(), event.clone())).await;
     }
 }

@@ -35,7 +35,7 @@ struct Play<'a> {
     task_run: String,
     run: String,
     first: (String, String),
-    read: CustomRun,
+    read: Arc<CustomRun>,
 }
 
 impl<'a> Real<'a> {
@@ -58,7 +58,7 @@ impl<'a> Real<'a> {
         let (task_run, run) = (name.to_owned(), format!("{name}-run"));
         let mut play = Play {
             real: self,
-            read: step::unread(&run, &self.namespace.name),
+            read: Arc::new(step::unread(&run, &self.namespace.name)),
             task_run,
             run,
             first: (step::FOREIGN.to_owned(), step::FOREIGN.to_owned()),
@@ -125,9 +125,9 @@ impl Play<'_> {
             Step::Write(verdict, uid) => {
                 let mut run = self.read.clone();
                 if uid == Uid::Foreign {
-                    run.metadata.uid = Some(step::FOREIGN.to_owned());
+                    Arc::make_mut(&mut run).metadata.uid = Some(step::FOREIGN.to_owned());
                 }
-                told(api.write_status(&run, &step::status(verdict)).await)
+                told(api.write_status(&run, &Arc::new(step::status(verdict))).await)
             }
             Step::ReadRun => {
                 if let Some(run) = api.get_run(&run).await.expect("a run") {

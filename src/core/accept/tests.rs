@@ -30,7 +30,8 @@ fn what_is_read_depends_on_how_far_a_run_is() {
     );
     let mut plan =
         AcceptedPlan { claims: [("b".to_owned(), "made".to_owned())].into(), ..AcceptedPlan::default() };
-    let accepted = |plan: &AcceptedPlan| ExtraFields { plan: Some(plan.clone()), ..ExtraFields::default() };
+    let accepted =
+        |plan: &AcceptedPlan| ExtraFields { plan: Some(Arc::new(plan.clone())), ..ExtraFields::default() };
     let waiting = needs(&run, &accepted(&plan));
     assert_eq!(
         waiting,

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
@@ -25,14 +25,14 @@ impl Server {
 }
 
 impl Api for Server {
-    async fn create_task_run(&self, _: &TaskRunBody) -> ApiResult<TaskRun> {
-        self.reach("create", Ok(TaskRun::default())).await
+    async fn create_task_run(&self, _: &TaskRunBody) -> ApiResult<Arc<TaskRun>> {
+        self.reach("create", Ok(Arc::default())).await
     }
-    async fn get_task_run(&self, _: &Key) -> ApiResult<Option<TaskRun>> {
+    async fn get_task_run(&self, _: &Key) -> ApiResult<Option<Arc<TaskRun>>> {
         self.reach("get", Ok(None)).await
     }
-    async fn cancel_task_run(&self, _: &Key, _: &str, _: &str) -> ApiResult<TaskRun> {
-        self.reach("cancel", Ok(TaskRun::default())).await
+    async fn cancel_task_run(&self, _: &Key, _: &str, _: &str) -> ApiResult<Arc<TaskRun>> {
+        self.reach("cancel", Ok(Arc::default())).await
     }
     async fn delete_task_run(&self, _: &Key, _: &str) -> ApiResult<()> {
         self.reach("delete", Ok(())).await
@@ -43,7 +43,7 @@ impl Api for Server {
     async fn get_claim(&self, _: &Key) -> ApiResult<Claim> {
         self.reach("get", Ok(Claim::NotFound)).await
     }
-    async fn get_run(&self, _: &Key) -> ApiResult<Option<CustomRun>> {
+    async fn get_run(&self, _: &Key) -> ApiResult<Option<Arc<CustomRun>>> {
         self.reach("get", Ok(None)).await
     }
     async fn get_definition(&self, _: &Key) -> ApiResult<Definition> {
@@ -55,10 +55,14 @@ impl Api for Server {
     async fn tekton_config(&self) -> TektonConfig {
         self.reach("get", TektonConfig::default()).await
     }
-    async fn write_status(&self, run: &CustomRun, _: &CustomRunStatus) -> ApiResult<CustomRun> {
+    async fn write_status(
+        &self,
+        run: &Arc<CustomRun>,
+        _: &Arc<CustomRunStatus>,
+    ) -> ApiResult<Arc<CustomRun>> {
         self.reach("status", Ok(run.clone())).await
     }
-    async fn tell(&self, _: &CustomRun, _: &Event) {
+    async fn tell(&self, _: &Arc<CustomRun>, _: &Event) {
         self.reach("event", ()).await;
     }
 }
@@ -66,7 +70,7 @@ impl Api for Server {
 /// Every write that there is, by name.
 async fn write_everything(api: &impl Api) -> Vec<(&'static str, bool)> {
     let key = Key::new("a", "b");
-    let run = CustomRun::default();
+    let run = Arc::default();
     let event = Event { about: String::new(), warning: false, reason: "R".into(), message: "m".into() };
     let child = TaskRunBody {
         api_version: "tekton.dev/v1",
@@ -86,7 +90,7 @@ async fn write_everything(api: &impl Api) -> Vec<(&'static str, bool)> {
         ("cancel", api.cancel_task_run(&key, "u", "m").await.is_ok()),
         ("delete", api.delete_task_run(&key, "u").await.is_ok()),
         ("claim", api.create_claim(&claim).await.is_ok()),
-        ("status", api.write_status(&run, &CustomRunStatus::default()).await.is_ok()),
+        ("status", api.write_status(&run, &Arc::default()).await.is_ok()),
     ]
 }
 

@@ -23,7 +23,7 @@ async fn gathered(server: &Server, cache: &Cache) -> ApiResult<Observed> {
 
 fn cache() -> Cache {
     let cache = Cache::default();
-    cache.children_changed(Change::Applied(evicted()));
+    cache.children_changed(Change::Applied(Arc::new(evicted())));
     cache
 }
 
@@ -47,7 +47,7 @@ async fn a_child_that_is_gone_is_not_believed_to_have_failed() {
         let observed = gathered(&server, &cache).await.unwrap();
         assert!(observed.children.is_empty(), "{there:?}");
         assert!(cache.children_of("u").is_empty(), "{there:?}");
-        cache.child_written(evicted());
+        cache.child_written(Arc::new(evicted()));
         assert!(cache.children_of("u").is_empty(), "nor by a late answer");
     }
 }
@@ -65,7 +65,7 @@ async fn what_cannot_be_read_decides_nothing() {
 async fn what_runs_or_has_failed_for_good_is_not_read_again() {
     for (status, reason) in [("Unknown", "Running"), ("False", "Failed"), ("True", "Succeeded")] {
         let (server, cache) = (Server::default(), Cache::default());
-        cache.children_changed(Change::Applied(ended(child(ARM, "a", "u"), 12, status, reason)));
+        cache.children_changed(Change::Applied(Arc::new(ended(child(ARM, "a", "u"), 12, status, reason))));
         let observed = gathered(&server, &cache).await.unwrap();
         assert_eq!(observed.children.len(), 1);
         assert_eq!(server.asked(), ["get configuration"], "{reason}");
@@ -85,10 +85,10 @@ fn pod(name: &str, task_run: &str) -> Pod {
 #[tokio::test]
 async fn pods_are_gathered_with_what_was_said_of_them() {
     let (server, cache) = (Server::default(), Cache::default());
-    cache.children_changed(Change::Applied(child(ARM, "a", "u")));
-    cache.children_changed(Change::Applied(child("r-linux-amd64", "b", "u")));
+    cache.children_changed(Change::Applied(Arc::new(child(ARM, "a", "u"))));
+    cache.children_changed(Change::Applied(Arc::new(child("r-linux-amd64", "b", "u"))));
     for pod in [pod("arm-pod", ARM), pod("left-pod", "r-linux-s390x")] {
-        cache.pods_changed(Change::Applied(pod));
+        cache.pods_changed(Change::Applied(Arc::new(pod)));
     }
     let note = PodNote { reason: "FailedMount".into(), message: "no such volume".into() };
     cache.noted(Key::new("ns", "arm-pod"), note.clone());
@@ -107,7 +107,7 @@ async fn pods_are_gathered_with_what_was_said_of_them() {
     assert_eq!(observed.predecessors, BTreeSet::new());
     let mut of_another = child("r-linux-riscv64", "c", "an earlier run");
     of_another.status = None;
-    cache.children_changed(Change::Applied(of_another));
+    cache.children_changed(Change::Applied(Arc::new(of_another)));
     let observed = gathered(&server, &cache).await.unwrap();
     assert_eq!(observed.predecessors, ["r-linux-riscv64".to_owned()].into());
 }
@@ -118,7 +118,7 @@ async fn earlier_children_are_gathered_for_a_run_that_reuses() {
     for (name, text) in [("earlier", "rev-1"), ("another", "rev-2")] {
         let mut earlier = child(name, name, "earlier-run");
         earlier.metadata.labels.get_or_insert_default().insert(label::REUSE.to_owned(), reuse::key(text));
-        cache.children_changed(Change::Applied(earlier));
+        cache.children_changed(Change::Applied(Arc::new(earlier)));
     }
     for (strategy, found) in [(json!({"reuse": "rev-1"}), vec!["earlier"]), (json!({}), vec![])] {
         let run = Arc::new(run("r", "u", &strategy));

@@ -25,7 +25,7 @@ fn seen(run: &CustomRun) -> Context<Server> {
     let context =
         Context { api: Server::default(), cache: Cache::default(), settings: Arc::new(Settings::default()) };
     context.api.put_run(run);
-    context.cache.runs_changed(Change::Applied(run.clone()));
+    context.cache.runs_changed(Change::Applied(Arc::new(run.clone())));
     context
 }
 
@@ -59,7 +59,7 @@ fn end_all(context: &Context<Server>, status: &str, reason: &str) {
     for (number, child) in context.api.children().into_iter().enumerate() {
         let child = ended(child, 2000 + number as u64, status, reason);
         context.api.put_child(&child);
-        context.cache.children_changed(Change::Applied(child));
+        context.cache.children_changed(Change::Applied(Arc::new(child)));
     }
 }
 
@@ -215,7 +215,7 @@ async fn a_run_that_is_replaced_while_it_is_read_is_not_mixed_up() {
     let context = fresh();
     context.cache.doubt_run(&key());
     let replaced = async {
-        context.cache.runs_changed(Change::Applied(run("r", "later", &json!({}))));
+        context.cache.runs_changed(Change::Applied(Arc::new(run("r", "later", &json!({})))));
     };
     let (outcome, ()) = tokio::join!(look(&context), replaced);
     assert!(matches!(outcome, Outcome::Retry { why: ApiError::Conflict(_), .. }), "{outcome:?}");
@@ -230,14 +230,14 @@ async fn no_end_is_reported_while_the_outcome_of_an_action_is_open() {
     assert_eq!(not_yet(&context, &ours, Some(&away())), Some(away()));
     assert_eq!(not_yet(&context, &ours, None), None);
     // One that another look, or a late answer, has put there.
-    context.cache.child_written(child(ARM, "b", "u"));
+    context.cache.child_written(Arc::new(child(ARM, "b", "u")));
     let why = not_yet(&context, &ours, None).unwrap();
     assert!(why.to_string().contains(ARM), "{why}");
-    context.cache.child_written(ended(child(ARM, "b", "u"), 12, "True", "Succeeded"));
+    context.cache.child_written(Arc::new(ended(child(ARM, "b", "u"), 12, "True", "Succeeded")));
     assert_eq!(not_yet(&context, &ours, None), None, "what has ended holds nobody up");
-    context.cache.child_written(child(AMD, "a", "u"));
+    context.cache.child_written(Arc::new(child(AMD, "a", "u")));
     assert_eq!(not_yet(&context, &ours, None), None, "what was looked at is accounted for");
-    context.cache.child_written(child(AMD, "again", "u"));
+    context.cache.child_written(Arc::new(child(AMD, "again", "u")));
     assert!(not_yet(&context, &ours, None).is_some(), "another of that name was not looked at");
 }
 
@@ -248,12 +248,12 @@ async fn a_cancelled_run_ends_only_with_the_child_that_turned_up() {
     let mut cancelled = run("r", "u", &json!({}));
     cancelled.spec.status = Some("RunCancelled".into());
     context.api.put_run(&cancelled);
-    context.cache.runs_changed(Change::Applied(cancelled));
+    context.cache.runs_changed(Change::Applied(Arc::new(cancelled)));
     let late = child(ARM, "late", "u");
     context.api.put_child(&late);
     context.api.fail("status r", Fault::Before(ApiError::Forbidden("no".into())));
     let turned_up = async {
-        context.cache.children_changed(Change::Applied(late.clone()));
+        context.cache.children_changed(Change::Applied(Arc::new(late.clone())));
     };
     let (outcome, ()) = tokio::join!(look(&context), turned_up);
     assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
@@ -321,7 +321,7 @@ async fn a_cancel_and_a_deletion_name_the_child_that_was_seen() {
 async fn what_is_gone_takes_what_was_believed_of_it_along() {
     let context = fresh();
     let mine = child(ARM, "a", "u");
-    context.cache.child_written(mine.clone());
+    context.cache.child_written(Arc::new(mine.clone()));
     let mut seen = observed(&context, &[mine]);
     seen.refusals = vec![
         Refusal { name: ARM.into(), why: RefusalReason::NotNow("x".into()) },
@@ -330,7 +330,7 @@ async fn what_is_gone_takes_what_was_believed_of_it_along() {
     learn(&mut seen, &context.cache, &key(), Learned::Gone(ARM.into()));
     assert!(seen.children.is_empty() && context.cache.children_of("u").is_empty());
     assert_eq!(seen.refusals.len(), 1, "only its own refusal goes");
-    context.cache.child_written(child(ARM, "a", "u"));
+    context.cache.child_written(Arc::new(child(ARM, "a", "u")));
     assert!(context.cache.children_of("u").is_empty(), "a late answer does not bring it back");
 }
 
@@ -422,7 +422,7 @@ async fn a_child_bears_the_labels_that_its_run_has_when_it_is_made() {
     let mut labelled = context.api.run("r");
     labelled.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
     context.api.put_run(&labelled);
-    context.cache.runs_changed(Change::Applied(labelled));
+    context.cache.runs_changed(Change::Applied(Arc::new(labelled)));
     context.api.remove_child(ARM);
     context.cache.child_gone(&Key::new("ns", ARM), None);
     context.api.asked();

@@ -123,8 +123,11 @@ impl Server {
                 "the object has been modified; please apply your changes to the latest version and try again",
             ));
         }
-        self.edit_run(name, |run| run.status = Some(status.clone()))
-            .ok_or_else(|| not_found("customruns.tekton.dev", name))
+        if there.status.as_ref() == Some(status) {
+            return Ok(there.clone());
+        }
+        let (metadata, spec) = (there.metadata.clone(), there.spec.clone());
+        Ok(self.runs.put(&mut self.versions, CustomRun { metadata, spec, status: Some(status.clone()) }))
     }
 
     /// `POST persistentvolumeclaims`. One that is there and has the same owner is no error.

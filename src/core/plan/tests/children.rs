@@ -102,8 +102,8 @@ fn a_refused_child_fails_or_waits() {
 
 #[test]
 fn a_name_that_is_taken_is_handled() {
-    let there = |labels: Value, owner: &str| -> Box<TaskRun> {
-        Box::new(
+    let there = |labels: Value, owner: &str| -> Arc<TaskRun> {
+        Arc::new(
             serde_json::from_value(json!({"metadata": {"name": ARM64, "uid": "old", "labels": labels,
                 "ownerReferences": [{"apiVersion": "x/v1", "kind": "PipelineRun", "name": owner, "uid": "z"}]}, "spec": {}}))
             .unwrap(),

@@ -81,7 +81,7 @@ fn a_claim_that_cannot_be_made_ends_the_run() {
     let run = json!({"workspaces": [{"name": "source", "volumeClaimTemplate": template}]});
     for (why, reason, words) in [
         (RefusalReason::Rejected("denied".into()), "ChildRejected", "denied"),
-        (RefusalReason::Taken(Box::default()), "NameTaken", "there is another of that name"),
+        (RefusalReason::Taken(Arc::default()), "NameTaken", "there is another of that name"),
     ] {
         let mut world = World::new(&build, run.clone());
         world.observed.refusals.push(Refusal { name: "app-build-source".into(), why });

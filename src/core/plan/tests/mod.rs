@@ -218,7 +218,7 @@ fn a_definition_is_frozen_when_the_run_is_accepted() {
     };
     world.settle();
     assert_eq!(world.created, [AMD64]);
-    assert_eq!(world.extra().plan.unwrap().definition.unwrap().generation, 3);
+    assert_eq!(world.extra().plan.unwrap().definition.as_ref().unwrap().generation, 3);
     world.observed.facts = Facts::default();
     world.succeed(AMD64, json!([]));
     world.settle();

@@ -134,9 +134,9 @@ impl World {
                 Refused::Leftover => {
                     let mut other = self.made(body);
                     other.metadata.uid = Some("uid-leftover".into());
-                    RefusalReason::Taken(Box::new(other))
+                    RefusalReason::Taken(Arc::new(other))
                 }
-                Refused::Foreign => RefusalReason::Taken(Box::default()),
+                Refused::Foreign => RefusalReason::Taken(Arc::default()),
             };
             self.observed.refusals.push(Refusal { name: name.clone(), why });
             return Ok(());
@@ -165,7 +165,7 @@ impl World {
         prop_assert!(!new.conditions[0].reason.is_empty());
         let was = self.extra();
         let is: ExtraFields = serde_json::from_value(new.extra_fields.clone()).unwrap();
-        prop_assert!(frozen(was.plan.as_ref(), is.plan.as_ref()), "what was accepted has changed");
+        prop_assert!(frozen(was.plan.as_deref(), is.plan.as_deref()), "what was accepted has changed");
         for before in &was.platforms {
             let Some(after) = is.platforms.iter().find(|after| after.platform == before.platform) else {
                 continue;
