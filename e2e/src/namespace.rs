@@ -88,6 +88,15 @@ impl Namespace {
         .await
     }
 
+    /// Waits until a TaskRun is as it is wanted.
+    pub async fn child_until(&self, task_run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("{task_run}: {what}"), SOON, || async {
+            let task_run = self.cluster.get(&self.child_path(task_run)).await.unwrap_or_default();
+            if wanted(&task_run) { Ok(task_run) } else { Err(task_run["status"].clone()) }
+        })
+        .await
+    }
+
     /// Waits until a CustomRun has ended, within `limit`.
     pub async fn ended_within(&self, run: &str, limit: Duration) -> Value {
         until(&format!("{run} to end"), limit, || async {

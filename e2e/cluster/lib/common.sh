@@ -151,6 +151,9 @@ hash_of() { cat -- "$@" | sha256sum | cut -c1-16; }
 # hash_text TEXT...: the same for words.
 hash_text() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
 
+# revision: what the checkout is, as the program and its image say what they were made from.
+revision() { git -C "$REPO_DIR" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown; }
+
 # kill_tree PID: ends a process of ours with everything below it.
 kill_tree() {
   local child
