@@ -122,9 +122,8 @@ test-works: cluster ## test that the cluster works: both nodes, images, storage,
 	@$(CLUSTER)/tests/works
 
 .PHONY: test-index
-test-index: ## test `archfan index` on real registries, with faults and kills (3 min after a build)
-	@cargo test --locked --workspace --lib index::
-	@cargo test --locked --workspace --test index
+test-index: ## test `archfan index` on real registries, with faults and kills (1 min after a build)
+	@.ci/step test-index "archfan index on registries" cargo test --locked --workspace --test index
 
 .PHONY: bench
 bench: ## measure the time from a CustomRun to its TaskRuns beside Tekton's matrix and bare requests (10 min once the cluster is up)

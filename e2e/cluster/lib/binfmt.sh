@@ -5,6 +5,12 @@
 BINFMT_ENTRY=$CLUSTER_NAME-cluster-aarch64
 BINFMT_DIR=/proc/sys/fs/binfmt_misc
 
+# What every emulated program has in its environment. qemu before 8.0 keeps its tree of translated code in memory of GLib's slices, which
+# have locks that nobody releases in a forked child: a program of several threads that starts another one then hangs for good now and then,
+# one in some hundred of Tekton's entrypoints on a busy machine. With this variable GLib takes malloc, which can be forked.
+# (qemu's issue 285, and its commit "tcg: use QTree instead of GTree".)
+QEMU_ENVIRONMENT=G_SLICE=always-malloc
+
 # in_binfmt COMMAND...: runs a command with the kernel's list mounted, in a mount namespace that goes with it.
 in_binfmt() {
   # shellcheck disable=SC2016 # for the inner shell

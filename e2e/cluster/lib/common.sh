@@ -10,6 +10,8 @@ REPO_DIR=$(cd -- "$CLUSTER_DIR/../.." && pwd)
 
 # Builds and downloads: outside the checkout, shared by all clones, each entry named by a hash of its inputs.
 CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/archfan
+# What the scripts have cargo compile lies there too, unless the caller names a folder: another checkout compiles its own crates only.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE_DIR/target}
 # The running cluster: normally one per computer, at a fixed place, whatever checkout it is started from. A second one
 # beside it (the test of `down` makes one) takes another name and another network.
 CLUSTER_NAME=${ARCHFAN_CLUSTER:-archfan}

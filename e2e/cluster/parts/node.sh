@@ -1,6 +1,15 @@
 # shellcheck shell=bash
 # The nodes: containerd, kubelet and kube-proxy on a machine of their own each. Sourced after the lib files.
 
+# base_spec NODE: what containerd makes every container's specification from: its own default, and on the arm64 node the environment that
+# emulated programs need. As in containerd without such a file, the pod alone says what limits and profiles there are.
+base_spec() {
+  local environment=()
+  if [[ $(node_arch "$1") == arm64 ]]; then environment=("$QEMU_ENVIRONMENT"); fi
+  "$(bin containerd ctr)" oci spec | jq 'del(.process.rlimits, .process.apparmorProfile, .linux.seccomp)
+    | .process.env += $ARGS.positional' --args "${environment[@]}"
+}
+
 # node_configure NODE
 node_configure() {
   local node=$1 disk config=$STATE_DIR/config/$1
@@ -20,6 +29,7 @@ server = "https://$REGISTRY"
   [host."https://$REGISTRY".header]
     authorization = "Basic $(registry_basic_auth)"
 TOML
+  base_spec "$node" >"$disk/etc/containerd/base-spec.json"
   # restrict_oom_score_adj: a computer without CAP_SYS_RESOURCE may not give a sandbox the score Kubernetes asks for.
   cat >"$disk/etc/containerd/config.toml" <<TOML
 version = 3
@@ -43,6 +53,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.er
   conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+  base_runtime_spec = "/etc/containerd/base-spec.json"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
   BinaryName = "/usr/sbin/runc"
   SystemdCgroup = false
