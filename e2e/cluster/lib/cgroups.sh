@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The cluster's cgroups: how all of its processes are found and ended. Every machine has a cgroup in each hierarchy, and
-# a cgroup namespace that begins there, so that whatever runs in it can make none elsewhere. Sourced after common.sh.
+# a cgroup namespace that begins there, so that whatever runs in it can make none elsewhere. `up` has one as well while it works: `down`
+# finds it too, and beside other clusters it gets its own one's share of the processors. Sourced after common.sh.
 
 # cgroup2_root: where the unified cgroup hierarchy is mounted.
 cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
@@ -8,7 +9,7 @@ cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
 # cgroup_roots: every mounted cgroup hierarchy, old and unified.
 cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/mounts; }
 
-# enter_cgroups MACHINE: puts the calling process into the machine's cgroup of each hierarchy.
+# enter_cgroups NAME: puts the calling process into the cgroup of this name, a machine's or `up`, of each hierarchy.
 enter_cgroups() {
   local root dir file
   for root in $(cgroup_roots); do
@@ -24,15 +25,6 @@ enter_cgroups() {
     if [[ -e $root/$CLUSTER_NAME/cpu.weight ]]; then echo 800 >"$root/$CLUSTER_NAME/cpu.weight"; fi
     echo "$BASHPID" >"$dir/cgroup.procs"
   done
-  mkdir -p "$(cgroup2_root)/$CLUSTER_NAME/$1/init"
-}
-
-# enter_own_cgroup: puts the calling script among the cluster's processes.
-enter_own_cgroup() {
-  local dir
-  dir=$(cgroup2_root)/$CLUSTER_NAME/up
-  mkdir -p "$dir"
-  echo $$ >"$dir/cgroup.procs"
 }
 
 # mount_cgroups: run inside a machine's namespaces: in place of the host's hierarchies, the part that is the machine's.

@@ -85,6 +85,7 @@ machine_start() {
   # cgroup namespace begins there.
   (
     enter_cgroups "$name"
+    mkdir "$(cgroup2_root)/$CLUSTER_NAME/$name/init"
     exec setsid unshare --net --mount --pid --uts --ipc --cgroup --fork --kill-child --mount-proc \
       "$CLUSTER_DIR/lib/machine-init" "$name" </dev/null >"$dir/init.log" 2>&1 9>&-
   ) &
