@@ -6,10 +6,11 @@ package_list() { sed -E 's/#.*//; s/[[:space:]]+//g; /^$/d' "$CLUSTER_DIR/packag
 
 # missing_packages: those of the list that are not installed.
 missing_packages() {
-  local package
-  for package in $(package_list); do
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
-  done
+  local packages
+  mapfile -t packages < <(package_list | LC_ALL=C sort)
+  # dpkg-query fails when there is one that it does not know.
+  { dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null || true; } | sed -n 's/^installed //p' |
+    LC_ALL=C sort -u | LC_ALL=C comm -23 <(printf '%s\n' "${packages[@]}") -
 }
 
 install_packages_now() {

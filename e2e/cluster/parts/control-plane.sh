@@ -70,7 +70,7 @@ etcd_health() { on control curl -sf -m 5 http://127.0.0.1:2379/health; }
 etcd_version() { etcd --version | sed -n 's/^etcd Version: //p'; }
 etcd_address() { echo "control, 127.0.0.1:2379"; }
 
-kube_apiserver_health() { kubectl get --raw /readyz; }
+kube_apiserver_health() { curl -sf -m 5 --cacert "$PKI_DIR/ca.crt" "$API_URL/readyz"; }
 kube_apiserver_version() { echo "$KUBERNETES_VERSION"; }
 kube_apiserver_address() { echo "$API_URL"; }
 
