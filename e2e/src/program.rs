@@ -18,7 +18,9 @@ pub async fn archfan() -> &'static PathBuf {
             // What cargo tells a test of its package would look like another environment to build scripts, and half of the dependencies
             // would be built anew, now and the next time.
             let told = std::env::vars_os().map(|(name, _)| name);
-            for name in told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+            for name in told.filter(|name| {
+                ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.to_string_lossy().starts_with(of))
+            }) {
                 cargo.env_remove(name);
             }
             let built = cargo
