@@ -20,10 +20,9 @@ enter_cgroups() {
         if [[ -e $root/cgroup.clone_children && -e $dir/$file ]]; then cat "$dir/../$file" >"$dir/$file"; fi
       done
     done
-    # A cgroup weighs as much as one process beside it: beside a compiler the whole cluster would stand still. With more than this, the
-    # programs that the tests have on the computer itself would, beside two clusters.
-    if [[ -e $root/$CLUSTER_NAME/cpu.shares ]]; then echo 4096 >"$root/$CLUSTER_NAME/cpu.shares"; fi
-    if [[ -e $root/$CLUSTER_NAME/cpu.weight ]]; then echo 400 >"$root/$CLUSTER_NAME/cpu.weight"; fi
+    # A cgroup weighs as much as one process beside it. Beside a compiler the whole cluster would stand still.
+    if [[ -e $root/$CLUSTER_NAME/cpu.shares ]]; then echo 8192 >"$root/$CLUSTER_NAME/cpu.shares"; fi
+    if [[ -e $root/$CLUSTER_NAME/cpu.weight ]]; then echo 800 >"$root/$CLUSTER_NAME/cpu.weight"; fi
     echo "$BASHPID" >"$dir/cgroup.procs"
   done
 }
