@@ -122,7 +122,7 @@ test-works: cluster ## test that the cluster works: both nodes, images, storage,
 	@$(CLUSTER)/tests/works
 
 .PHONY: test-index
-test-index: ## test `archfan index` on real registries, with faults and kills (1 min after a build)
+test-index: ## test `archfan index` on real registries, with faults and kills (2 min after a build)
 	@.ci/step test-index "archfan index on registries" cargo test --locked --workspace --test index
 
 .PHONY: bench

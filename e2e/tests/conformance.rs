@@ -215,7 +215,7 @@ async fn o06_cancelling_is_quick() {
     let start = Instant::now();
     let ours = async {
         namespace.cancel("run", None).await;
-        until("both children to be asked to end", Duration::from_secs(20), || async {
+        until("both children to be asked to end", Duration::from_secs(5), || async {
             let children = namespace.children("run").await;
             let asked = children.iter().filter(|child| child["spec"]["status"] == "TaskRunCancelled").count();
             if asked == 2 { Ok(()) } else { Err(asked) }

@@ -9,7 +9,7 @@ cgroup2_root() { awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts; }
 # cgroup_roots: every mounted cgroup hierarchy, old and unified.
 cgroup_roots() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/mounts; }
 
-# enter_cgroups NAME: puts the calling process into the cgroup of this name, a machine's or `up`, of each hierarchy.
+# enter_cgroups NAME: puts the calling process into the cgroup of this name, a machine's, `up` or `caches`, of each hierarchy.
 enter_cgroups() {
   local root dir file
   for root in $(cgroup_roots); do
