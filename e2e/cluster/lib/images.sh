@@ -219,10 +219,41 @@ build_images() {
   ((${#missing[@]} == 0)) || step "images-$1" "putting ${#missing[@]} images together" images_now "${missing[@]}"
 }
 
-# push_image NAME REF LAYOUT
-push_image() {
-  in_registry crane push "$3" "$2"
-  in_registry crane tag "$2" latest
+# give_image NAME REF LAYOUT: lays an image on the registry's disk, where and as it would itself had the image been pushed (distribution's
+# registry/storage/paths.go). A push computes digests, TLS and compression on both sides, for a gigabyte at each start of a cluster.
+give_image() {
+  local storage repository blobs=$3/blobs blob index manifest digest tag
+  storage=$(registry_storage)
+  repository=$storage/repositories/$1
+  for blob in "$blobs"/sha256/*; do give_blob "$blob" "$storage/blobs/sha256"; done
+  index=$(jq -r '.manifests[0].digest' "$3/index.json")
+  for manifest in "$index" $(jq -r '.manifests[].digest' "$blobs/${index/://}"); do
+    registry_link "$repository/_manifests/revisions" "$manifest"
+    for digest in $(jq -r '(.config, .layers[]?).digest // empty' "$blobs/${manifest/://}"); do
+      registry_link "$repository/_layers" "$digest"
+    done
+  done
+  for tag in "${2##*:}" latest; do
+    registry_link "$repository/_manifests/tags/$tag/index" "$index"
+    registry_link "$repository/_manifests/tags/$tag" "$index" current
+  done
+}
+
+# give_blob FILE FOLDER: the blob, in the folder that the registry has for its digest. Images share some.
+give_blob() {
+  local digest=${1##*/} place
+  place=$2/${digest:0:2}/$digest
+  [[ -f $place/data ]] && return
+  mkdir -p "$place"
+  cp "$1" "$place/data.$BASHPID"
+  mv "$place/data.$BASHPID" "$place/data"
+}
+
+# registry_link FOLDER DIGEST [NAME]: says there that the repository has this blob, under its digest or the name.
+registry_link() {
+  local place=$1/${3:-${2/://}}
+  mkdir -p "$place"
+  printf %s "$2" >"$place/link"
 }
 
 # image_refs SET: NAME REF LAYOUT of every image.
@@ -234,18 +265,15 @@ image_refs() {
 # images_given SET: the file that lists what the cluster's registry has been given of the set.
 images_given() { echo "$STATE_DIR/images-$1"; }
 
-# push_images SET: those that the cluster's registry has not been given yet.
-push_images() {
-  local given name ref layout pids=() pid
+# give_images SET: those that the cluster's registry has not been given yet.
+give_images() {
+  local given name ref layout
   given=$(images_given "$1")
   touch "$given"
   image_refs "$1" >"$given.wanted"
   while read -r name ref layout; do
-    if grep -qxF "$name $ref $layout" "$given"; then continue; fi
-    push_image "$name" "$ref" "$layout" </dev/null &
-    pids+=($!)
+    grep -qxF "$name $ref $layout" "$given" || give_image "$name" "$ref" "$layout"
   done <"$given.wanted"
-  for pid in "${pids[@]}"; do wait "$pid"; done
   mv "$given.wanted" "$given"
 }
 

@@ -5,6 +5,9 @@
 REGISTRY_CA=$PKI_DIR/registry-ca.crt
 REGISTRY_PASSWORD_FILE=$STATE_DIR/registry-password
 
+# registry_storage: where its disk has what it stores, seen from the host.
+registry_storage() { echo "$(machine_disk control)/var/lib/registry/docker/registry/v2"; }
+
 # registry_login: user:password, as basic authentication sends it.
 registry_login() { echo "$REGISTRY_USER:$(cat "$REGISTRY_PASSWORD_FILE")"; }
 
