@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster, Refusal};
@@ -202,6 +203,19 @@ impl Namespace {
             .iter()
             .map(|event| (text(event, "type"), text(event, "reason"), text(event, "message")))
             .collect()
+    }
+
+    /// Waits for one of our events about an object: when it was recorded first, by our clock.
+    pub async fn event_time(&self, object: &str, reason: &str) -> Timestamp {
+        let path = format!(
+            "{}?fieldSelector=involvedObject.name={object},reason={reason}",
+            core(&self.name, "events")
+        );
+        until(&format!("an event {reason} about {object}"), Duration::from_secs(20), || async {
+            let events = self.cluster.list(&path).await;
+            events.iter().map(|event| objects::time(&event["eventTime"])).min().ok_or("there is none")
+        })
+        .await
     }
 
     /// Waits for an event about an object.

@@ -1,5 +1,6 @@
 //! Paths and bodies of the objects that tests make.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Path of the CustomRuns of a namespace.
@@ -52,6 +53,19 @@ pub fn claim(name: &str, class: &str, mode: &str) -> Value {
         "metadata": {"name": name},
         "spec": {"storageClassName": class, "accessModes": [mode], "resources": {"requests": {"storage": "100Mi"}}},
     })
+}
+
+/// When a manager of fields last wrote to an object, by the API server's clock, which leaves out the parts of the second. What is told to be
+/// quick is judged by such times: on a machine that is busy a test may see much later what was done at once.
+pub fn written(object: &Value, manager: &str) -> Timestamp {
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let times = entries.iter().filter(|entry| entry["manager"] == manager).map(|entry| time(&entry["time"]));
+    times.max().unwrap_or_else(|| panic!("{manager} has not written to {object:#}"))
+}
+
+/// A time, as objects have them.
+pub fn time(text: &Value) -> Timestamp {
+    text.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{text} is no time"))
 }
 
 /// The `Succeeded` condition of an object: status, reason and message, empty if there is none.

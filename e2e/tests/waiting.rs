@@ -1,12 +1,12 @@
 //! Why a platform waits, explained: in the run's condition, in an event, and in `extraFields`, as soon as it is known.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use archfan_e2e::Namespace;
 use archfan_e2e::cluster::env;
-use archfan_e2e::objects::{claim, core, embedded, name, platform, script, succeeded};
+use archfan_e2e::objects::{claim, core, embedded, name, platform, script, succeeded, time};
 use archfan_e2e::wait::until;
-use futures::future::join;
+use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 fn sleep() -> Value {
@@ -31,29 +31,15 @@ async fn told(namespace: &Namespace, run: &str, platform: &str, reason: &str) ->
 async fn no_node_of_the_architecture_until_one_joins() {
     let namespace = Namespace::new("nonode").await;
     namespace.create(&embedded("run", &build("linux/ppc64le"))).await;
+    let message = namespace.waits("run", "linux/ppc64le", "NoNode").await;
     // From the scheduler's word to ours.
-    let pods = core(&namespace.name, "pods");
-    until("the scheduler to refuse the pod", Duration::from_mins(1), || async {
-        let refused = namespace
-            .cluster
-            .list(&pods)
-            .await
-            .iter()
-            .any(|pod| pod["status"]["conditions"].to_string().contains("Unschedulable"));
-        if refused { Ok(()) } else { Err("no word yet") }
-    })
-    .await;
-    let said = Instant::now();
-    let ours = async { (namespace.waits("run", "linux/ppc64le", "NoNode").await, said.elapsed()) };
-    // What is quick on this machine now is what Tekton says of the same pod.
-    let tektons = async {
-        let told = |child: &Value| succeeded(child).2.contains("nodes are available");
-        let child = name(&namespace.children("run").await[0]);
-        namespace.child_until(&child, "to say that no node is available", told).await;
-        said.elapsed()
-    };
-    let ((message, took), peer) = join(ours, tektons).await;
-    assert!(took < peer.max(Duration::from_secs(2)), "{took:?}, and Tekton {peer:?}");
+    let pod = namespace.pod_of("run-linux-ppc64le").await;
+    let conditions = pod["status"]["conditions"].as_array().expect("conditions of the pod");
+    let refused =
+        conditions.iter().find(|condition| condition["type"] == "PodScheduled").expect("one of them");
+    let said = time(&refused["lastTransitionTime"]);
+    let took = namespace.event_time("run", "NoNode").await.duration_since(said);
+    assert!(took < SignedDuration::from_secs(2), "{took:?}");
     assert_eq!(message, "no node has kubernetes.io/arch=ppc64le");
     told(&namespace, "run", "linux/ppc64le", "NoNode").await;
 
@@ -67,10 +53,9 @@ async fn no_node_of_the_architecture_until_one_joins() {
     assert!(!succeeded(&run).2.contains("no node has"), "the message goes: {}", succeeded(&run).2);
     namespace.cancel("run", None).await;
     // Nobody stands behind the node, so nobody ends the pod but this.
-    let pod = archfan_e2e::objects::name(&namespace.pod_of("run-linux-ppc64le").await);
+    let path = format!("{}/{}", core(&namespace.name, "pods"), name(&pod));
     let now = json!({"gracePeriodSeconds": 0});
-    let _ =
-        namespace.cluster.request("DELETE", &format!("{pods}/{pod}"), "application/json", Some(&now)).await;
+    let _ = namespace.cluster.request("DELETE", &path, "application/json", Some(&now)).await;
     namespace.ended("run").await;
     namespace.cluster.delete(&format!("/api/v1/nodes/{node}")).await;
     namespace.done().await;
