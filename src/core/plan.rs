@@ -109,7 +109,8 @@ struct Work<'a> {
     start: Timestamp,
     platforms: Vec<PlatformStatus>,
     index: Option<TaskStatus>,
-    /// Children at work that the run does not ask for: made before its spec was changed, by a look that could not write it down.
+    /// Children at work that the run does not ask for, made by a look that could not write it down: before the run's spec was changed, or
+    /// where another replica had taken over what an earlier run has built.
     strays: Vec<String>,
     /// The first child of each platform, if it was made already while the run was judged.
     made: Vec<Option<TaskRunBody>>,
@@ -242,8 +243,11 @@ impl<'a> Work<'a> {
                         None => {}
                     }
                 }
+                // What has been taken over needs no child of its own.
+                if found.reused.is_empty() {
+                    asked.push(name);
+                }
                 tasks.push(found);
-                asked.push(name);
             }
             platforms.push(progress::of_platform(request, target, tasks));
         }

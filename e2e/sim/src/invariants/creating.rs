@@ -82,7 +82,7 @@ fn nothing_final(world: &World, child: &Child) -> Check {
 }
 
 /// The key of a platform that is named as OCI does.
-fn key(world: &World, name: &str) -> String {
+pub(super) fn key(world: &World, name: &str) -> String {
     world
         .plans
         .iter()

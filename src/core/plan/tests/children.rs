@@ -249,6 +249,37 @@ fn what_has_begun_is_not_traded_for_an_earlier_child() {
 }
 
 #[test]
+fn a_child_of_what_has_been_taken_over_is_stopped_and_has_a_place_meanwhile() {
+    let build = json!({
+        "platforms": ["amd64", "arm64", "s390x"], "taskRef": {"name": "x"}, "strategy": {"reuse": "rev-1", "maxParallel": 1},
+    });
+    let mut first = World::new(&build, json!({}));
+    first.settle();
+    first.succeed(AMD64, image('a'));
+    let mut run = run_with(&build, json!({}));
+    run.metadata.name = Some("second".into());
+    run.metadata.uid = Some("uid-second".into());
+    // A replica that does not lead any more knows nothing of the earlier child.
+    let mut late = World::with_run(run.clone());
+    late.settle();
+    assert_eq!(late.created, ["second-linux-amd64"]);
+
+    let mut second = World::with_run(run);
+    second.observed.facts.reusable = first.observed.children.values().cloned().collect();
+    second.settle();
+    assert_eq!(second.created, ["second-linux-arm64"]);
+    second.observed.children.append(&mut late.observed.children);
+    second.succeed("second-linux-arm64", image('b'));
+    second.settle();
+    assert_eq!(second.cancelled, ["second-linux-amd64"]);
+    assert_eq!(second.created, ["second-linux-arm64"], "its place is taken until it has ended");
+    second.end_cancelled();
+    second.settle();
+    assert_eq!(second.created, ["second-linux-arm64", "second-linux-s390x"]);
+    assert_eq!(second.extra().platforms[0].tasks[0].reused, AMD64);
+}
+
+#[test]
 fn a_child_that_lost_a_race_for_a_folder_is_replaced() {
     let race = "the step \"run\" failed to start. The pod errored with the message: \"failed to create subPath directory for volumeMount \"ws\"\"";
     let mut world = World::new(&two(), json!({}));
