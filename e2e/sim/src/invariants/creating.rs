@@ -6,7 +6,7 @@ use archfan::api::names::label;
 use archfan::api::tekton::{ParamValue, TaskRun};
 use archfan::core::children::TaskRunBody;
 
-use super::{Check, broken, is_final, platforms};
+use super::{Check, PlatformView, TaskView, broken, is_final, platforms};
 use crate::coverage::Point;
 use crate::ledger::Child;
 use crate::scenario::{IndexPlan, PlatformPlan, RunPlan};
@@ -81,8 +81,18 @@ fn nothing_final(world: &World, child: &Child) -> Check {
     }
 }
 
+/// A child's task, if its run reports that it was taken over from an earlier run: another replica has made the child meanwhile, for nothing.
+pub(super) fn taken_over<'a>(
+    world: &World,
+    platforms: &'a [PlatformView<'_>],
+    child: &Child,
+) -> Option<&'a TaskView<'a>> {
+    let platform = platforms.iter().find(|platform| key(world, platform.name) == child.platform)?;
+    platform.tasks.iter().find(|task| task.name == child.task && !task.reused.is_empty())
+}
+
 /// The key of a platform that is named as OCI does.
-pub(super) fn key(world: &World, name: &str) -> String {
+fn key(world: &World, name: &str) -> String {
     world
         .plans
         .iter()

@@ -7,6 +7,7 @@ use archfan::api::tekton::{Condition, TaskRun};
 use archfan::core::cleanup::is_finished;
 use jiff::Timestamp;
 
+use super::creating::taken_over;
 use super::{Check, broken};
 use crate::coverage::Point;
 use crate::ledger::Child;
@@ -70,6 +71,7 @@ pub fn on_cancel(world: &mut World, caller: &Caller, before: &TaskRun, after: &T
             let again = |child: &Child| (&child.platform, &child.task) == (&made.platform, &made.task);
             world.ledger.children_of(uid).any(|child| again(child) && child.end.as_ref().is_some_and(failed))
         })
+        || made.as_ref().is_some_and(|made| taken_over(world, &super::platforms(&run), made).is_some())
         || world.ledger.children_of(uid).any(|child| world.ledger.misplaced.contains(&child.uid))
         || plan.build.pending_timeout.is_some()
         || plan.build.index.is_some()

@@ -6,8 +6,8 @@ use archfan::api::names::label;
 use archfan::api::tekton::CustomRun;
 use archfan::core::cleanup::is_finished;
 
-use super::creating::key;
-use super::{Check, TaskView, broken};
+use super::creating::taken_over;
+use super::{Check, broken};
 use crate::ledger::RunRecord;
 use crate::life::labelled;
 use crate::replica::{Duty, Replica};
@@ -71,14 +71,10 @@ pub fn before_time(world: &mut World) -> Check {
             child.there && child.end.is_some() && child.role == label::ROLE_BUILD
         };
         for child in world.ledger.children_of(uid).filter(ended) {
-            // What was taken over from an earlier run says nothing of a child that another replica has made for it meanwhile.
-            let taken_over = |platform: &str, task: &TaskView<'_>| {
-                !task.reused.is_empty() && task.name == child.task && key(world, platform) == child.platform
-            };
-            let told = platforms.iter().find_map(|platform| {
-                let mut tasks = platform.tasks.iter();
-                tasks.find(|task| task.task_run == child.name || taken_over(platform.name, task))
-            });
+            let mut told = platforms.iter().flat_map(|platform| &platform.tasks);
+            let told = told
+                .find(|task| task.task_run == child.name)
+                .or_else(|| taken_over(world, &platforms, child));
             if !told.is_some_and(|task| super::is_final(task.phase)) {
                 return broken(
                     "nothing_waits_for_the_clock",
