@@ -54,7 +54,7 @@ test-sim: ## play 50,000 schedules of the controller against the model of its cl
 	@.ci/step test-sim "50,000 schedules of the simulator" $(SIM) run --schedules 50000
 
 .PHONY: sim
-sim: ## play 1,000,000 schedules, and show what they met (9 min on two cores)
+sim: ## play 1,000,000 schedules, and show what they met (4 min on two cores)
 	@$(SIM) run --schedules 1000000 --table
 
 .PHONY: sim-faults

@@ -220,7 +220,7 @@ build_images() {
 }
 
 # give_image NAME REF LAYOUT: lays an image on the registry's disk, where and as it would itself had the image been pushed (distribution's
-# registry/storage/paths.go). A push computes digests, TLS and compression on both sides, for a gigabyte at each start of a cluster.
+# registry/storage/paths.go). A push sends a gigabyte through TLS, and has its digests computed on both sides, at each start of a cluster.
 give_image() {
   local storage repository blobs=$3/blobs blob index manifest digest tag
   storage=$(registry_storage)
