@@ -112,9 +112,10 @@ async fn refused(namespace: &Namespace, run: &str, reason: &str, says: &[&str]) 
 #[tokio::test]
 async fn many_nodes_share_a_read_write_many_claim_without_the_affinity_assistant() {
     let namespace = Namespace::new("wsrwx").await;
-    // Each leaves a file and goes on when it sees the other's: they run at the same time, on the same volume.
+    // Each leaves a file and goes on when it sees the other's, written: they run at the same time, on the same
+    // volume.
     let text = "cd $(workspaces.source.path); uname -m > $(params.key)
-        for i in $(seq 60); do [ -e linux-amd64 ] && [ -e linux-arm64 ] && break; sleep 1; done
+        for i in $(seq 60); do [ -s linux-amd64 ] && [ -s linux-arm64 ] && break; sleep 1; done
         cat linux-amd64 linux-arm64 | tr '\\n' ' ' > $(results.seen.path)";
     let build = keyed(both(), task(&["seen"], text));
     namespace.create(&pipeline_run("app", &build, "shared", "ReadWriteMany")).await;
