@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use archfan_e2e::Namespace;
 use archfan_e2e::cluster::env;
-use archfan_e2e::objects::{claim, embedded, name, platform, result, script, succeeded, tekton};
+use archfan_e2e::objects::{claim, custom_runs, embedded, name, platform, result, script, succeeded, tekton};
 use archfan_e2e::wait::until;
 use serde_json::{Value, json};
 
@@ -207,9 +207,13 @@ async fn children_are_removed_when_their_time_has_come() {
         shell(&["x"], "echo $(params.key) > $(results.x.path)"),
     );
     build["strategy"] = json!({"ttlSecondsAfterFinished": 3});
-    namespace.create(&embedded("run", &build)).await;
+    let created = namespace.create(&embedded("run", &build)).await;
     let before = namespace.ended("run").await;
-    assert_eq!(namespace.children("run").await.len(), 2);
+    // Not before: they were there when the run ended. On a busy machine they may have gone by the time that one looks.
+    let is_over = |runs: &[Value]| runs.iter().any(|run| succeeded(run).0 == "True");
+    let (end, _) = namespace.cluster.first(&custom_runs(&namespace.name), &created, is_over).await;
+    let were = namespace.cluster.list_at(&tekton(&namespace.name, "taskruns"), end).await;
+    assert_eq!(were.len(), 2, "{:?}", were.iter().map(name).collect::<Vec<_>>());
     until("the children to be removed", Duration::from_secs(30), || async {
         let left = namespace.children("run").await.len();
         if left == 0 { Ok(()) } else { Err(left) }
