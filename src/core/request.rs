@@ -4,7 +4,7 @@
 //! Parsing finds every problem at once. What comes out of it cannot be wrong in any way that this page knows of, so nothing
 //! behind it checks again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize as _;
@@ -15,15 +15,17 @@ use super::platform::Platform;
 use super::problem::{Problem, Reason};
 use super::variables::{Context, ResultsOfTask, Scope, TaskResults};
 use super::{duration, nearest, params, shape};
-use crate::api::multiarchbuild::{
-    ChainTask, MultiArchBuildSpec, PlatformEntry, PlatformOptions, TaskRef, TaskRunSpecEntry, TaskRunTemplate,
-};
+use crate::api::multiarchbuild::{MultiArchBuildSpec, TaskRunSpecEntry, TaskRunTemplate};
 use crate::api::tekton::{CustomRun, Metadata, ParamValue};
 
 mod index;
+mod platforms;
+mod tasks;
 mod workspaces;
 
 pub use index::{IndexRequest, Source};
+pub use platforms::Target;
+pub use tasks::{Task, TaskSource};
 pub use workspaces::Workspace;
 
 /// The most platforms and the most tasks that a run may have.
@@ -60,49 +62,6 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// How many further attempts a failure is given.
     pub retries: u32,
-}
-
-/// A platform to build for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The platform.
-    pub platform: Platform,
-    /// Whether the run fails if it does.
-    pub required: bool,
-    /// The platform on whose nodes it is built: itself, but for cross builds and emulation.
-    pub runs_on: Platform,
-}
-
-/// A task that runs on each platform.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Task {
-    /// Its name in the chain, or [`ONLY_TASK`].
-    pub name: String,
-    /// What it runs.
-    pub source: TaskSource,
-    /// What else is written of it; its fields may hold variables that differ from platform to platform.
-    pub written: ChainTask,
-    /// Where it stands, for complaints: `tasks[2]`, or nothing for the only task.
-    pub place: Option<usize>,
-}
-
-impl Task {
-    /// Whether a workspace of the run is bound to the task's children.
-    pub fn takes(&self, workspace: &Workspace) -> bool {
-        match &self.written.workspaces {
-            None => workspace.by_default,
-            Some(mappings) => mappings.iter().any(|mapping| mapping.target() == workspace.name),
-        }
-    }
-}
-
-/// What a task runs.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TaskSource {
-    /// A Task by name or by resolver.
-    Ref(TaskRef),
-    /// A Task written out.
-    Spec(Value),
 }
 
 /// An entry of `taskRunSpecs`, with what it applies to.
@@ -288,200 +247,6 @@ impl Parser<'_> {
         result.map_err(|problem| self.problems.push(problem)).ok()
     }
 
-    fn targets(&mut self, entries: Vec<PlatformEntry>, params: &BTreeMap<String, ParamValue>) -> Vec<Target> {
-        let root = *self.input.root;
-        let list = root.field("platforms");
-        let before = self.problems.len();
-        let mut targets: Vec<Target> = Vec::new();
-        let mut spelled: Vec<String> = Vec::new();
-        for (index, entry) in entries.into_iter().enumerate() {
-            let path = list.index(index);
-            let options = match entry {
-                PlatformEntry::Name(platform) => PlatformOptions { platform, required: true, runs_on: None },
-                PlatformEntry::Options(options) => options,
-                PlatformEntry::Odd(value) => {
-                    let problem = odd_entry(&value, &path);
-                    self.problems.push(problem);
-                    continue;
-                }
-            };
-            let names = self.scope(params).list(std::slice::from_ref(&options.platform), &path);
-            // The path of a single entry is that entry, not an item in it.
-            let names = names.map_err(|problem| Problem { field: path.to_string(), ..problem });
-            for name in self.keep(names).unwrap_or_default() {
-                let Some(platform) = self.platform(&name, &path) else { continue };
-                if let Some(earlier) = targets.iter().position(|target| target.platform == platform) {
-                    self.report(
-                        Reason::DuplicatePlatform,
-                        &path,
-                        format!(
-                            "{name:?} is {platform}, which is listed already as {:?}; list each platform once",
-                            spelled[earlier]
-                        ),
-                    );
-                    continue;
-                }
-                let runs_on = match &options.runs_on {
-                    None => Some(platform.clone()),
-                    Some(text) => {
-                        let path = path.field("runsOn");
-                        let text = self.scope(params).text(text, &path);
-                        self.keep(text).and_then(|text| self.platform(&text, &path))
-                    }
-                };
-                if let Some(runs_on) = runs_on {
-                    targets.push(Target { platform, required: options.required, runs_on });
-                    spelled.push(name);
-                }
-            }
-        }
-        if targets.is_empty() && self.problems.len() == before {
-            self.report(
-                Reason::NoPlatforms,
-                &list,
-                "no platform is listed; list at least one, like linux/amd64 and linux/arm64",
-            );
-        }
-        if targets.len() > MOST {
-            self.report(
-                Reason::InvalidField,
-                &list,
-                format!("{} platforms are listed; the most is {MOST}", targets.len()),
-            );
-        }
-        targets
-    }
-
-    fn platform(&mut self, text: &str, path: &Path<'_>) -> Option<Platform> {
-        let parsed = Platform::parse(text).map_err(|why| {
-            Problem::new(Reason::InvalidPlatform, path, format!("{text:?} is no platform: {why}"))
-        });
-        self.keep(parsed)
-    }
-
-    /// The tasks, of which either the one without a chain is written, by reference or in full, or the chain.
-    fn tasks(
-        &mut self,
-        task_ref: Option<TaskRef>,
-        task_spec: Option<Value>,
-        chain: Vec<ChainTask>,
-    ) -> Vec<Task> {
-        let root = *self.input.root;
-        let said = [
-            ("taskRef", task_ref.is_some()),
-            ("taskSpec", task_spec.is_some()),
-            ("tasks", !chain.is_empty()),
-        ];
-        let said: Vec<&str> = said.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
-        match said.as_slice() {
-            [] => {
-                self.report(
-                    Reason::NoTask,
-                    &root,
-                    "nothing says what to build; set taskRef to the name of a Task, or taskSpec, or tasks",
-                );
-                Vec::new()
-            }
-            [_] if chain.is_empty() => {
-                let written =
-                    ChainTask { name: ONLY_TASK.to_owned(), task_ref, task_spec, ..ChainTask::default() };
-                self.task(written, None).into_iter().collect()
-            }
-            [_] => {
-                let mut tasks: Vec<Task> = Vec::with_capacity(chain.len());
-                let mut seen = BTreeSet::new();
-                for (index, written) in chain.into_iter().enumerate() {
-                    if !seen.insert(written.name.clone()) {
-                        self.report(
-                            Reason::InvalidField,
-                            &root.field("tasks").index(index).field("name"),
-                            format!("another task is called {:?}; give each its own name", written.name),
-                        );
-                    }
-                    tasks.extend(self.task(written, Some(index)));
-                }
-                if tasks.len() > MOST {
-                    self.report(
-                        Reason::InvalidField,
-                        &root.field("tasks"),
-                        format!("{} tasks are listed; the most is {MOST}", tasks.len()),
-                    );
-                }
-                tasks
-            }
-            several => {
-                self.report(
-                    Reason::AmbiguousTask,
-                    &root,
-                    format!("{} are all set; exactly one says what is built", several.join(" and ")),
-                );
-                Vec::new()
-            }
-        }
-    }
-
-    fn task(&mut self, mut written: ChainTask, place: Option<usize>) -> Option<Task> {
-        let root = *self.input.root;
-        let list = root.field("tasks");
-        let item = place.map(|place| list.index(place));
-        let path = item.as_ref().unwrap_or(self.input.root);
-        if place.is_some() && !is_dns_label(&written.name) {
-            self.report(
-                Reason::InvalidField,
-                &path.field("name"),
-                format!("{:?} is no name; write lower-case letters, digits and dashes", written.name),
-            );
-        }
-        let source = match (written.task_ref.take(), written.task_spec.take()) {
-            (Some(task_ref), None) => {
-                self.task_ref(&task_ref, &path.field("taskRef"))?;
-                TaskSource::Ref(task_ref)
-            }
-            (None, Some(spec)) => TaskSource::Spec(spec),
-            (None, None) => {
-                self.report(
-                    Reason::NoTask,
-                    path,
-                    "nothing says what this task runs; set taskRef or taskSpec",
-                );
-                return None;
-            }
-            (Some(_), Some(_)) => {
-                self.report(
-                    Reason::AmbiguousTask,
-                    path,
-                    "taskRef and taskSpec are both set; exactly one says what this task runs",
-                );
-                return None;
-            }
-        };
-        Some(Task { name: written.name.clone(), source, written, place })
-    }
-
-    /// Tekton `pkg/apis/pipeline/v1/container_validation.go`: a name, or a resolver with params.
-    fn task_ref(&mut self, task_ref: &TaskRef, path: &Path<'_>) -> Option<()> {
-        let name = task_ref.name.as_deref().filter(|name| !name.is_empty());
-        let resolver = task_ref.resolver.as_deref().filter(|resolver| !resolver.is_empty());
-        let complaint = match (name, resolver) {
-            (None, None) => "neither name nor resolver is set; name a Task of this namespace, or a resolver",
-            (Some(_), Some(_)) => {
-                "name and resolver are both set; a resolver takes the name as one of its params"
-            }
-            (Some(_), None) if !task_ref.params.is_empty() => {
-                "params are for resolvers, and none is set; params of the Task stand beside taskRef"
-            }
-            _ => match task_ref.kind.as_deref() {
-                None | Some("" | "Task") => return Some(()),
-                Some("ClusterTask") => {
-                    "kind ClusterTask is gone from Tekton; use resolver cluster with the params kind, name and namespace"
-                }
-                Some(_) => "kind must be Task: the children of a run are TaskRuns",
-            },
-        };
-        self.report(Reason::NoTask, path, complaint);
-        None
-    }
-
     fn overrides(
         &mut self,
         entries: Vec<TaskRunSpecEntry>,
@@ -596,42 +361,6 @@ impl Parser<'_> {
         }
         (timeout.filter(|timeout| !timeout.is_zero()), retries)
     }
-}
-
-/// Says what is wrong with an entry of `platforms` that is neither a string nor the object that it may be.
-fn odd_entry(value: &Value, path: &Path<'_>) -> Problem {
-    const FIELDS: [&str; 3] = ["platform", "required", "runsOn"];
-    let Value::Object(fields) = value else {
-        return Problem::new(
-            Reason::InvalidPlatform,
-            path,
-            format!(
-                "{value} is no platform; write a string like \"linux/arm64\", or an object with platform, required and runsOn"
-            ),
-        );
-    };
-    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        let hint = match nearest::to(unknown, FIELDS) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("known here are {}", FIELDS.join(", ")),
-        };
-        return Problem::new(Reason::UnknownField, &path.field(unknown), format!("unknown field; {hint}"));
-    }
-    let message = if fields.contains_key("platform") {
-        "platform and runsOn are strings, required is true or false"
-    } else {
-        "platform is missing; it is required here"
-    };
-    Problem::new(Reason::InvalidField, path, message)
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|c| edge(*c) || *c == b'-')
-        && edge(bytes[0])
-        && edge(bytes[bytes.len() - 1])
 }
 
 #[cfg(test)]
