@@ -151,25 +151,31 @@ impl Cache {
     /// report themselves all the time.
     pub fn nodes_changed(&self, change: Change<Node>) -> Vec<Key> {
         let mut inner = self.write();
-        let mut nodes = inner.nodes.as_deref().cloned().unwrap_or_default();
+        let there = inner.nodes.as_deref();
         match change {
+            // A map of thousands of nodes is not copied for a report that says nothing new.
             Change::Applied(node) => {
-                nodes.insert(node.metadata.name.clone().unwrap_or_default(), node_facts(&node));
+                let (name, facts) = named_facts(&node);
+                if there.and_then(|nodes| nodes.get(&name)) == Some(&facts) {
+                    return Vec::new();
+                }
+                Arc::make_mut(inner.nodes.get_or_insert_default()).insert(name, facts);
             }
             Change::Deleted(node) => {
-                nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
+                let name = node.metadata.name.as_deref().unwrap_or_default();
+                if there.is_some_and(|nodes| !nodes.contains_key(name)) {
+                    return Vec::new();
+                }
+                Arc::make_mut(inner.nodes.get_or_insert_default()).remove(name);
             }
             Change::Listed(_, all) => {
-                nodes = all
-                    .iter()
-                    .map(|node| (node.metadata.name.clone().unwrap_or_default(), node_facts(node)))
-                    .collect();
+                let all: Nodes = all.iter().map(|node| named_facts(node)).collect();
+                if there == Some(&all) {
+                    return Vec::new();
+                }
+                inner.nodes = Some(Arc::new(all));
             }
         }
-        if inner.nodes.as_deref() == Some(&nodes) {
-            return Vec::new();
-        }
-        inner.nodes = Some(Arc::new(nodes));
         let mut unfinished: Vec<Key> = inner
             .runs
             .iter()
@@ -485,17 +491,18 @@ fn is_older(new: &ObjectMeta, there: &ObjectMeta) -> bool {
     matches!((version(new), version(there)), (Some(new), Some(there)) if new < there)
 }
 
-fn node_facts(node: &Node) -> NodeFacts {
+fn named_facts(node: &Node) -> (String, NodeFacts) {
     let ready = node
         .status
         .conditions
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    NodeFacts {
+    let facts = NodeFacts {
         labels: labels(&node.metadata).clone(),
         taints: node.spec.taints.clone(),
         usable: ready && !node.spec.unschedulable,
-    }
+    };
+    (node.metadata.name.clone().unwrap_or_default(), facts)
 }
 
 #[cfg(test)]
