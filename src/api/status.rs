@@ -30,7 +30,8 @@ pub struct ExtraFields {
     pub warnings: Vec<Warning>,
 }
 
-/// What a run was accepted as. Every look carries it on as it is, and `Eq` lets two looks at one plan be compared at once.
+/// What a run was accepted as. Every look carries the same `Arc` on, and two of those are compared by their address, which std does for what is
+/// `Eq` only.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AcceptedPlan {

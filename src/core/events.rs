@@ -53,18 +53,21 @@ pub fn between(
     {
         events.extend(waits("index", index.phase, &index.reason, &index.message));
     }
-    if new.completion_time.is_some()
-        && old.completion_time.is_none()
-        && let Some(condition) = Condition::succeeded(&new.conditions)
-    {
-        events.push(Event {
-            about: String::new(),
-            warning: condition.status != "True",
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        });
+    if new.completion_time.is_some() && old.completion_time.is_none() {
+        events.extend(of_the_end(new));
     }
     events
+}
+
+/// What is to be told of a run that has ended.
+pub fn of_the_end(status: &CustomRunStatus) -> Option<Event> {
+    let condition = Condition::succeeded(&status.conditions)?;
+    Some(Event {
+        about: String::new(),
+        warning: condition.status != "True",
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
 }
 
 fn of_platform(before: Option<&PlatformStatus>, platform: &PlatformStatus) -> Option<Event> {

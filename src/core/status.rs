@@ -1,17 +1,19 @@
 //! What a run says of itself: the `Succeeded` condition and its one line.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::duration::human;
-use super::failure;
 use super::problem::Reason;
-use crate::api::status::{ExtraFields, Phase, PlatformStatus, TaskStatus};
+use super::{cleanup, failure};
+use crate::api::status::{Ending, ExtraFields, Phase, PlatformStatus, TaskStatus};
 use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
 
 /// The longest that one platform's message may be in the line of the run; `extraFields` has it whole.
@@ -123,16 +125,58 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>, cause: &st
     line
 }
 
-/// The end of a run whose status the server does not take because of its size: the verdict without what made it large.
-pub fn too_large(status: &CustomRunStatus, words: &str, now: Timestamp) -> CustomRunStatus {
-    let mut small = status.clone();
-    small.results.clear();
-    small.extra_fields = Value::Null;
-    let message = format!(
+/// What is left of a status that the server does not take because of its size; nothing, if nothing is left to leave out.
+///
+/// Of a run under way it is what the run was accepted as, where its platforms are, and that it comes to its end: its children are still to be
+/// stopped and waited for. Of one that has ended it is the verdict.
+pub fn smaller(status: &CustomRunStatus, words: &str, now: Timestamp) -> Option<CustomRunStatus> {
+    let why = format!(
         "the run's status is larger than the API server takes ({words}); have the tasks write less, or build for fewer platforms in one run"
     );
-    set(&mut small, Verdict::False, Reason::ResultsTooLarge.as_str(), message, now);
-    small
+    let extra = ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
+    let mut small =
+        CustomRunStatus { results: Vec::new(), extra_fields: Value::Null, ..CustomRunStatus::clone(status) };
+    let has_ended = cleanup::is_finished(status);
+    if !has_ended && extra.platforms.iter().any(|platform| !platform.tasks.is_empty()) {
+        let ending = extra
+            .ending
+            .unwrap_or(Ending { reason: Reason::ResultsTooLarge.as_str().to_owned(), message: why });
+        let without_tasks = |platform: PlatformStatus| PlatformStatus {
+            tasks: Vec::new(),
+            message: cut(&platform.message).into_owned(),
+            ..platform
+        };
+        let platforms: Vec<PlatformStatus> = extra.platforms.into_iter().map(without_tasks).collect();
+        let index = extra.index.map(|index| TaskStatus { results: Vec::new(), ..index });
+        let message = coming_to_its_end(&ending, &line(&platforms, index.as_ref(), &ending.message));
+        let extra = ExtraFields { platforms, index, ending: Some(ending), ..extra };
+        set(&mut small, Verdict::Unknown, Reason::Running.as_str(), message, now);
+        return Some(NewStatus { visible: small, extra }.written());
+    }
+    if status.results.is_empty() && status.extra_fields.is_null() {
+        return None;
+    }
+    match Condition::succeeded(&status.conditions).filter(|condition| condition.status == "False") {
+        // Why it failed stays the reason: Tekton counts a run as cancelled by it.
+        Some(condition) if has_ended => {
+            let (reason, message) = (condition.reason.clone(), format!("{}; {why}", condition.message));
+            set(&mut small, Verdict::False, &reason, message, now);
+        }
+        _ => set(&mut small, Verdict::False, Reason::ResultsTooLarge.as_str(), why, now),
+    }
+    Some(small)
+}
+
+/// The line of a run whose end has a cause and that still waits for its children.
+pub fn coming_to_its_end(ending: &Ending, line: &str) -> String {
+    format!("coming to its end: {} ({line})", ending.message)
+}
+
+/// Whether two statuses tell the same, though one has been through the server, which drops what is null.
+pub fn same(one: &CustomRunStatus, other: &CustomRunStatus) -> bool {
+    let extra = |status: &CustomRunStatus| ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
+    let without = |status: &CustomRunStatus| CustomRunStatus { extra_fields: Value::Null, ..status.clone() };
+    without(one) == without(other) && extra(one) == extra(other)
 }
 
 fn say_phase(line: &mut String, phase: Phase, start: Option<&Time>, end: Option<&Time>) {
@@ -152,35 +196,97 @@ fn say_why(line: &mut String, phase: Phase, message: &str) {
         return;
     }
     line.push_str(": ");
+    line.push_str(&cut(message));
+}
+
+/// The beginning of a message that is too long.
+fn cut(message: &str) -> Cow<'_, str> {
     match message.char_indices().nth(LONGEST) {
-        None => line.push_str(message),
-        Some((end, _)) => {
-            line.push_str(&message[..end]);
-            line.push('…');
-        }
+        None => message.into(),
+        Some((end, _)) => format!("{}…", &message[..end]).into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::api::tekton::{RunResult, TaskRunResult};
 
-    #[test]
-    fn a_status_that_is_too_large_ends_the_run_without_what_made_it_large() {
-        let now = Timestamp::UNIX_EPOCH;
-        let mut large = CustomRunStatus {
-            results: vec![RunResult { name: "x".into(), value: "y".repeat(100) }],
-            extra_fields: serde_json::json!({"platforms": []}),
-            ..CustomRunStatus::default()
+    fn large(verdict: Verdict, reason: &str) -> CustomRunStatus {
+        let extra = ExtraFields {
+            plan: Some(Arc::default()),
+            platforms: vec![PlatformStatus {
+                tasks: vec![TaskStatus::default()],
+                phase: Phase::Running,
+                ..PlatformStatus::default()
+            }],
+            ..ExtraFields::default()
         };
-        set(&mut large, Verdict::Unknown, "Running", String::new(), now);
-        let small = too_large(&large, "request is too large", now);
-        let condition = &small.conditions[0];
-        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "ResultsTooLarge"));
-        assert!(condition.message.contains("(request is too large)"), "{}", condition.message);
-        assert_eq!((small.results.len(), &small.extra_fields), (0, &Value::Null));
-        assert_eq!((&small.start_time, small.completion_time.is_some()), (&large.start_time, true));
+        let results = vec![RunResult { name: "x".into(), value: "y".repeat(100) }];
+        let mut visible = CustomRunStatus { results, ..CustomRunStatus::default() };
+        set(&mut visible, verdict, reason, "why".into(), Timestamp::UNIX_EPOCH);
+        NewStatus { visible, extra }.written()
+    }
+
+    fn told(status: &CustomRunStatus) -> (&str, &str, &str) {
+        let condition = &status.conditions[0];
+        (&condition.status, &condition.reason, &condition.message)
+    }
+
+    #[test]
+    fn of_a_status_that_is_too_large_a_run_under_way_keeps_that_it_comes_to_its_end() {
+        let large = large(Verdict::Unknown, "Running");
+        let smaller = |status: &CustomRunStatus| smaller(status, "too large", Timestamp::UNIX_EPOCH);
+        let small = smaller(&large).unwrap();
+        let (status, reason, message) = told(&small);
+        assert_eq!((status, reason), ("Unknown", "Running"));
+        assert!(message.starts_with("coming to its end: ") && message.contains("(too large)"), "{message}");
+        assert_eq!((small.results.len(), &small.completion_time), (0, &None));
+        let extra = ExtraFields::deserialize(&small.extra_fields).unwrap();
+        assert_eq!((extra.platforms[0].phase, extra.platforms[0].tasks.len()), (Phase::Running, 0));
+        assert!(extra.plan.is_some());
+        assert_eq!(extra.ending.unwrap().reason, "ResultsTooLarge");
+
+        // What it is coming to its end for already stays so.
+        let mut failed = large.clone();
+        failed.extra_fields["ending"] = serde_json::json!({"reason": "BuildFailed", "message": "arm failed"});
+        let extra = ExtraFields::deserialize(&smaller(&failed).unwrap().extra_fields).unwrap();
+        assert_eq!(extra.ending.unwrap().reason, "BuildFailed");
+
+        // Where even that is too much, nothing can be waited for.
+        let least = smaller(&small).unwrap();
+        assert_eq!((told(&least).0, told(&least).1), ("False", "ResultsTooLarge"));
+        assert_eq!((&least.extra_fields, least.completion_time.is_some()), (&Value::Null, true));
+        assert_eq!(smaller(&least), None);
+    }
+
+    #[test]
+    fn of_a_status_that_is_too_large_a_run_that_has_ended_keeps_the_verdict() {
+        for (verdict, reason, wanted) in [
+            (Verdict::True, "Succeeded", "ResultsTooLarge"),
+            (Verdict::False, "CustomRunCancelled", "CustomRunCancelled"),
+        ] {
+            let small = smaller(&large(verdict, reason), "too large", Timestamp::UNIX_EPOCH).unwrap();
+            let (status, reason, message) = told(&small);
+            assert_eq!((status, reason), ("False", wanted));
+            assert!(message.contains("larger than the API server takes (too large)"), "{message}");
+            assert_eq!(message.starts_with("why; "), wanted == "CustomRunCancelled");
+            assert_eq!((small.results.len(), &small.extra_fields), (0, &Value::Null));
+        }
+    }
+
+    #[test]
+    fn what_the_server_drops_is_no_difference() {
+        let one = large(Verdict::Unknown, "Running");
+        let mut other = one.clone();
+        other.extra_fields.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        assert_ne!(one, other);
+        assert!(same(&one, &other));
+        other.extra_fields["ending"] = serde_json::json!({"reason": "x"});
+        assert!(!same(&one, &other));
+        assert!(!same(&one, &large(Verdict::Unknown, "Waiting")));
     }
 
     /// The time says since when it is so, not when it was last looked at (Kubernetes `metav1.Condition`).

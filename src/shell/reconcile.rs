@@ -11,10 +11,13 @@ use super::api::{Api, ApiError, Key};
 use super::cache::Cache;
 use super::gather;
 use super::queue::Queue;
-use crate::api::tekton::{CustomRun, TaskRun};
+use crate::api::tekton::{CustomRun, CustomRunStatus, TaskRun};
+use crate::core::cleanup::is_finished;
+use crate::core::events;
 use crate::core::observed::{Observed, Refusal, RefusalReason};
 use crate::core::plan::{Action, plan};
 use crate::core::settings::Settings;
+use crate::core::status::{same, smaller};
 
 /// What every reconcile needs.
 #[derive(Debug)]
@@ -134,29 +137,20 @@ fn not_yet<A>(context: &Context<A>, observed: &Observed, failure: Option<&ApiErr
 async fn finish<A: Api>(
     context: &Context<A>,
     observed: &Observed,
-    planned: crate::core::plan::Plan,
+    mut planned: crate::core::plan::Plan,
     failure: Option<ApiError>,
 ) -> Outcome {
-    if let Some(status) = planned.status {
-        let status = Arc::new(status.written());
-        if crate::core::cleanup::is_finished(&status)
+    if let Some(status) = planned.status.take() {
+        let status = status.written();
+        if is_finished(&status)
             && let Some(why) = not_yet(context, observed, failure.as_ref())
         {
             return retry(why);
         }
-        match context.api.write_status(&observed.run, &status).await {
-            Ok(written) => context.cache.run_written(written),
+        match write(context, observed, &mut planned, status).await {
+            Ok(Some(written)) => context.cache.run_written(written),
+            Ok(None) => {}
             Err(ApiError::NotFound(_)) => return Outcome::Gone,
-            Err(ApiError::TooLarge(words)) => {
-                let status = Arc::new(crate::core::status::too_large(&status, &words, observed.now));
-                return match context.api.write_status(&observed.run, &status).await {
-                    Ok(written) => {
-                        context.cache.run_written(written);
-                        Outcome::Done(None)
-                    }
-                    Err(error) => not_written(context, observed, error),
-                };
-            }
             Err(error) => return not_written(context, observed, error),
         }
         for event in &planned.events {
@@ -166,6 +160,37 @@ async fn finish<A: Api>(
     match failure {
         Some(error) => retry(error),
         None => Outcome::Done(planned.again),
+    }
+}
+
+/// Writes a status, or as much of it as the server takes, and makes what is told and when the run is looked at again fit what was written.
+/// Gives back the run as it was written, or nothing if the server has that much already.
+async fn write<A: Api>(
+    context: &Context<A>,
+    observed: &Observed,
+    planned: &mut crate::core::plan::Plan,
+    status: CustomRunStatus,
+) -> Result<Option<Arc<CustomRun>>, ApiError> {
+    let mut status = Arc::new(status);
+    loop {
+        let refused = match context.api.write_status(&observed.run, &status).await {
+            Err(ApiError::TooLarge(words)) => words,
+            other => return other.map(Some),
+        };
+        let Some(small) = smaller(&status, &refused, observed.now) else {
+            return Err(ApiError::TooLarge(refused));
+        };
+        if is_finished(&small) {
+            (planned.events, planned.again) = (events::of_the_end(&small).into_iter().collect(), None);
+        } else {
+            // What has happened is told once it can be written down.
+            planned.events.clear();
+            if observed.run.status.as_ref().is_some_and(|there| same(there, &small)) {
+                return Ok(None);
+            }
+            planned.again = Some(Duration::ZERO);
+        }
+        status = Arc::new(small);
     }
 }
 

@@ -124,11 +124,14 @@ pub fn status(run: &CustomRun, status: &mut CustomRunStatus, fault: Fault) {
         Fault::VerdictTooEarly => {
             let mut failed = false;
             tasks(status, |_, _, task| failed |= task["phase"] == "Failed");
-            if let Some(condition) = status.conditions.first_mut().filter(|c| failed && c.status == "Unknown")
-            {
-                "False".clone_into(&mut condition.status);
-                "BuildFailed".clone_into(&mut condition.reason);
-                status.completion_time = condition.last_transition_time.clone();
+            if failed {
+                over(status, "BuildFailed");
+            }
+        }
+        Fault::TooLargeIsOver => {
+            let ending = status.extra_fields.pointer("/ending/reason");
+            if ending.is_some_and(|reason| reason == "ResultsTooLarge") {
+                over(status, "ResultsTooLarge");
             }
         }
         Fault::MessageForgotten => tasks(status, |_, _, task| {
@@ -137,6 +140,15 @@ pub fn status(run: &CustomRun, status: &mut CustomRunStatus, fault: Fault) {
             }
         }),
         _ => {}
+    }
+}
+
+/// A run under way is reported to have failed.
+fn over(status: &mut CustomRunStatus, reason: &str) {
+    if let Some(condition) = status.conditions.first_mut().filter(|condition| condition.status == "Unknown") {
+        "False".clone_into(&mut condition.status);
+        reason.clone_into(&mut condition.reason);
+        status.completion_time = condition.last_transition_time.clone();
     }
 }
 

@@ -117,6 +117,7 @@ points! {
         SucceededRun = "a run succeeded",
         FailedRun = "a run failed",
         CancelledRun = "a run was cancelled",
+        TooLargeUnderWay = "the status of a run under way was too large, and its children were stopped first",
         TimedOutRun = "a run ran into its timeout",
         RefusedRun = "a run was refused",
         IndexMade = "an index was asked for",

@@ -68,6 +68,8 @@ faults! {
     PhaseGoesBack,
     /// A run is reported to have failed as soon as one task has, while its siblings are at work.
     VerdictTooEarly,
+    /// A run whose status is too large is reported to have ended at once, while its children are at work.
+    TooLargeIsOver,
     /// What a platform waits for is not told.
     MessageForgotten,
     /// Every event is told twice.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use archfan_e2e::Namespace;
 use archfan_e2e::cluster::env;
-use archfan_e2e::objects::{embedded, result, script, succeeded};
+use archfan_e2e::objects::{embedded, name, result, script, succeeded};
 use archfan_e2e::wait::until;
 use serde_json::{Value, json};
 
@@ -41,28 +41,36 @@ async fn sixty_four_platforms_with_sixty_four_tasks_and_a_thousand_params() {
     namespace.done().await;
 }
 
-/// The children find no node, and what they report is written by hand: as large as it is wanted.
+/// A build of so many platforms whose children find no node: what they report is written by hand, as large as it is wanted.
+fn unplaced(platforms: usize) -> Value {
+    let platforms: Value = (0..platforms)
+        .map(|number| json!({"platform": format!("linux/arm64/v8.{number}"), "runsOn": "linux/s390x"}))
+        .collect();
+    json!({"platforms": platforms, "taskSpec": script(&env("ARCHFAN_IMAGE_SHELL"), &["text"], "true")})
+}
+
+/// The status of a child that has succeeded with a result of this size.
+fn wrote(bytes: usize) -> Value {
+    json!({"status": {
+        "completionTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        "results": [{"name": "text", "type": "string", "value": "x".repeat(bytes)}],
+    }})
+}
+
 #[tokio::test]
 async fn results_up_to_what_an_object_takes() {
     let namespace = Namespace::new("results").await;
-    let platforms: Value = (0..4)
-        .map(|number| json!({"platform": format!("linux/arm64/v8.{number}"), "runsOn": "linux/s390x"}))
-        .collect();
-    let build =
-        json!({"platforms": platforms, "taskSpec": script(&env("ARCHFAN_IMAGE_SHELL"), &["text"], "true")});
+    let build = unplaced(4);
     for (run, bytes) in [("large", 80_000), ("too-large", 240_000)] {
         namespace.create(&embedded(run, &build)).await;
         namespace.children_until(run, 4).await;
-        let status = json!({"status": {
-            "completionTime": "2026-01-01T00:00:00Z",
-            "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-            "results": [{"name": "text", "type": "string", "value": "x".repeat(bytes)}],
-        }});
+        let status = wrote(bytes);
         until(&format!("{run} to end"), Duration::from_mins(2), || async {
             // Tekton, which has just begun with a child, may write over it what it thinks of it.
             for child in namespace.children(run).await {
                 if child["status"]["podName"].is_string() && succeeded(&child).0 != "True" {
-                    let path = namespace.child_path(&archfan_e2e::objects::name(&child));
+                    let path = namespace.child_path(&name(&child));
                     namespace.cluster.patch(&format!("{path}/status"), &status).await;
                 }
             }
@@ -84,5 +92,41 @@ async fn results_up_to_what_an_object_takes() {
     assert!(message.contains("have the tasks write less"), "{message}");
     assert_eq!(run["status"].get("results"), None);
     assert!(run["status"]["completionTime"].is_string());
+    namespace.done().await;
+}
+
+/// A run that is large itself leaves less room for what it tells than archfan counts on: etcd refuses its status. The other child is
+/// stopped first, as at any other end.
+#[tokio::test]
+async fn a_status_that_the_server_refuses_ends_the_run_after_its_children() {
+    let namespace = Namespace::new("refused").await;
+    let mut build = unplaced(2);
+    build["taskRunSpecs"] = json!([{
+        "platform": "linux/ppc64le",
+        "podTemplate": {"env": [{"name": "OF_ANOTHER_PLATFORM", "value": "x".repeat(900_000)}]},
+    }]);
+    namespace.create(&embedded("run", &build)).await;
+    let children = namespace.children_until("run", 2).await;
+    let (first, second) = (&name(&children[0]), &name(&children[1]));
+    let status = wrote(800_000);
+    let stopped = until("the other child to be stopped", Duration::from_mins(2), || async {
+        // Tekton, which has just begun with the child, may write over it what it thinks of it.
+        let child = namespace.cluster.get(&namespace.child_path(first)).await.unwrap_or_default();
+        if child["status"]["podName"].is_string() && succeeded(&child).0 != "True" {
+            namespace.cluster.patch(&format!("{}/status", namespace.child_path(first)), &status).await;
+        }
+        let other = namespace.cluster.get(&namespace.child_path(second)).await.unwrap_or_default();
+        if other["spec"]["status"] == "TaskRunCancelled" { Ok(other) } else { Err(other["status"].clone()) }
+    })
+    .await;
+    let words = stopped["spec"]["statusMessage"].as_str().unwrap_or_default();
+    assert!(words.contains("larger than the API server takes"), "{words}");
+    let run = namespace.ended("run").await;
+    let (status, reason, message) = succeeded(&run);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ResultsTooLarge"), "{message}");
+    let other = namespace.cluster.get(&namespace.child_path(second)).await.expect("the other child");
+    assert_eq!(succeeded(&other).0, "False", "the run is over before its child");
+    let told = namespace.event("run", "Warning", "ResultsTooLarge").await;
+    assert!(message.starts_with(told.trim_end_matches('…')), "{told}\n{message}");
     namespace.done().await;
 }

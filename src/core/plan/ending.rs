@@ -185,7 +185,7 @@ impl<'a> Work<'a> {
         let message = match (cause, &self.extra.ending) {
             (Some(cause), _) if self.platforms.is_empty() => cause.to_owned(),
             (Some(cause), _) => format!("{cause} ({line})"),
-            (None, Some(ending)) => format!("coming to its end: {} ({line})", ending.message),
+            (None, Some(ending)) => status::coming_to_its_end(ending, &line),
             (None, None) => line,
         };
         self.extra.platforms = self.platforms;

@@ -54,13 +54,23 @@ fn observed(context: &Context<Server>, children: &[TaskRun]) -> Observed {
     }
 }
 
-/// Both children end as this says, and the watch says so.
+/// A child ends as this says, and the watch says so.
+fn end(context: &Context<Server>, child: TaskRun, version: u64, status: &str, reason: &str) {
+    let child = ended(child, version, status, reason);
+    context.api.put_child(&child);
+    context.cache.children_changed(Change::Applied(Arc::new(child)));
+}
+
 fn end_all(context: &Context<Server>, status: &str, reason: &str) {
     for (number, child) in context.api.children().into_iter().enumerate() {
-        let child = ended(child, 2000 + number as u64, status, reason);
-        context.api.put_child(&child);
-        context.cache.children_changed(Change::Applied(Arc::new(child)));
+        end(context, child, 2000 + number as u64, status, reason);
     }
+}
+
+fn end_one(context: &Context<Server>, name: &str, status: &str, reason: &str) {
+    let children = context.api.children();
+    let child = children.into_iter().find(|child| child.metadata.name.as_deref() == Some(name)).unwrap();
+    end(context, child, 3000, status, reason);
 }
 
 #[tokio::test]
@@ -368,8 +378,35 @@ async fn a_status_that_is_too_large_is_told_in_few_words() {
     context.api.fail("status r", too_large());
     assert_eq!(look(&context).await, Outcome::Done(None));
     assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
+    assert_eq!(context.api.told(), ["Started", "ResultsTooLarge"]);
     let cached = context.cache.run(&key()).unwrap();
     assert_eq!(cached.metadata.resource_version, context.api.run("r").metadata.resource_version);
+
+    // A run whose children are at work does not end before they have.
+    let context = fresh();
+    look(&context).await;
+    context.api.fail("status r", too_large());
+    end_one(&context, ARM, "True", "Succeeded");
+    assert_eq!(look(&context).await, Outcome::Done(Some(Duration::ZERO)));
+    assert_eq!(verdict(&context), ("Unknown".into(), "Running".into()));
+    context.api.asked();
+    look(&context).await;
+    let asked = context.api.asked();
+    assert!(asked.starts_with(&["cancel r-linux-amd64".to_owned()]), "{asked:?}");
+    end_one(&context, AMD, "False", "TaskRunCancelled");
+    look(&context).await;
+    assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
+
+    // What the server has already is not written again.
+    let context = fresh();
+    look(&context).await;
+    context.api.fail("status r", too_large());
+    end_one(&context, ARM, "True", "Succeeded");
+    look(&context).await;
+    let before = context.api.run("r").metadata.resource_version;
+    context.api.fail("status r", too_large());
+    assert!(matches!(look(&context).await, Outcome::Done(Some(again)) if !again.is_zero()));
+    assert_eq!(context.api.run("r").metadata.resource_version, before);
 
     let context = fresh();
     look(&context).await;

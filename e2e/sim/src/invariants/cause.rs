@@ -24,6 +24,9 @@ pub(super) fn check(
             seen.is_some_and(|platform| matches!(platform.phase, "Failed" | "Cancelled"))
         })
     };
+    let left_out = platforms.is_empty() && world.knobs.too_large > 0;
+    let failed =
+        world.ledger.children_of(uid).any(|child| child.end.as_ref().is_none_or(|end| end.status != "True"));
     let namesake = |uid: &str| {
         let others = world.ledger.runs.iter().any(|(other, record)| other != uid && record.name == plan.name);
         others || !world.ledger.strangers.is_empty()
@@ -31,7 +34,8 @@ pub(super) fn check(
     let refused = |how: &[Refuse]| how.iter().any(|how| world.ledger.refused.contains(how));
     let template = build.volume == Some(VolumePlan::Template);
     let held = match reason {
-        "BuildFailed" | "PendingTimeout" | "WrongNode" => not_built(true),
+        // Of a status that the server does not take, the platforms are left out.
+        "BuildFailed" | "PendingTimeout" | "WrongNode" => not_built(true) || left_out && failed,
         "NothingBuilt" => !build.platforms.iter().any(|platform| platform.required),
         "ChildRejected" => refused(&[Refuse::Webhook, Refuse::Invalid]) || template,
         "NameTaken" => namesake(uid) || template,

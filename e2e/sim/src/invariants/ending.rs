@@ -72,6 +72,7 @@ pub fn on_cancel(world: &mut World, caller: &Caller, before: &TaskRun, after: &T
             world.ledger.children_of(uid).any(|child| again(child) && child.end.as_ref().is_some_and(failed))
         })
         || made.as_ref().is_some_and(|made| taken_over(world, &super::platforms(&run), made).is_some())
+        || world.knobs.too_large > 0 && super::is_too_large(&run)
         || world.ledger.children_of(uid).any(|child| world.ledger.misplaced.contains(&child.uid))
         || plan.build.pending_timeout.is_some()
         || plan.build.index.is_some()

@@ -196,6 +196,12 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Whether a run comes to its end because its status was too large.
+fn is_too_large(run: &CustomRun) -> bool {
+    let reason = run.status.as_ref().and_then(|status| status.extra_fields.pointer("/ending/reason"));
+    reason.and_then(Value::as_str) == Some("ResultsTooLarge")
+}
+
 /// The platforms that a status reports.
 pub(crate) fn platforms(run: &CustomRun) -> Vec<PlatformView<'_>> {
     let Some(status) = &run.status else { return Vec::new() };
