@@ -98,7 +98,10 @@ impl<'a> Work<'a> {
     /// Brings a run to its end: cancels what still runs, waits for it, and then reports why.
     pub(super) fn wind_down(mut self, ending: Ending, accepted: Option<&Accepted>) -> Plan {
         self.actions.retain(|action| !matches!(action, Action::CreateClaim(_)));
-        let too_much = ending.reason == Reason::ResultsTooLarge.as_str();
+        let says_too_much = |ending: &Ending| ending.reason == Reason::ResultsTooLarge.as_str();
+        // What has been left out stays out, also where the run is cancelled after that.
+        let left_out = self.extra.ending.as_ref().is_some_and(says_too_much);
+        let too_much = left_out || says_too_much(&ending);
         if too_much {
             // Neither the status on the way to the end nor the one after it could hold them.
             let tasks = self.platforms.iter_mut().flat_map(|platform| &mut platform.tasks);
@@ -123,7 +126,10 @@ impl<'a> Work<'a> {
             }
         }
         if unfinished > 0 {
-            self.extra.ending = Some(ending);
+            // A cancel is read anew at every look; that results were left out is known from here alone.
+            if !left_out {
+                self.extra.ending = Some(ending);
+            }
             return self.report(Verdict::Unknown, Reason::Running.as_str(), None);
         }
         for platform in &mut self.platforms {

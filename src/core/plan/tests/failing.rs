@@ -223,8 +223,8 @@ fn results_that_no_object_can_hold_fail_the_run() {
     assert_eq!(world.result("PLATFORMS"), None);
 }
 
-#[test]
-fn results_that_no_status_can_hold_end_a_run_that_goes_on() {
+/// A run whose first tasks have written more than its status can hold.
+fn overflowing() -> World {
     let task = |name: &str| json!({"name": name, "taskRef": {"name": "x"}});
     let build = json!({"platforms": ["linux/amd64", "linux/arm64"], "tasks": [task("scan"), task("build")]});
     let mut world = World::new(&build, json!({}));
@@ -234,6 +234,12 @@ fn results_that_no_status_can_hold_end_a_run_that_goes_on() {
         world.succeed(scan, json!([{"name": "SBOM", "value": "x".repeat(800_000)}]));
         world.settle();
     }
+    world
+}
+
+#[test]
+fn results_that_no_status_can_hold_end_a_run_that_goes_on() {
+    let mut world = overflowing();
     // By then the first platform's second task is at work.
     assert_eq!(world.cancelled, [format!("{AMD64}-build")]);
     assert_eq!(world.verdict(), outcome("Unknown", "Running"), "False only when the children have ended");
@@ -245,6 +251,19 @@ fn results_that_no_status_can_hold_end_a_run_that_goes_on() {
     assert!(world.condition().message.contains("have the tasks write less"), "{}", world.condition().message);
     assert_eq!(world.observed.run.status.as_ref().unwrap().results, [], "nothing is half there");
     assert!(size(&world) < 100_000);
+}
+
+/// Seed 149881 of the simulator.
+#[test]
+fn results_that_were_left_out_stay_out_where_the_run_is_cancelled_then() {
+    let mut world = overflowing();
+    Arc::make_mut(&mut world.observed.run).spec.status = Some("RunCancelled".into());
+    world.settle();
+    assert_eq!(world.verdict(), outcome("Unknown", "Running"));
+    world.end_cancelled();
+    world.settle();
+    assert_eq!(world.verdict(), outcome("False", "CustomRunCancelled"));
+    assert_eq!(world.observed.run.status.as_ref().unwrap().results, [], "nothing is half there");
 }
 
 #[test]
