@@ -26,7 +26,7 @@ pub(super) fn check(
     };
     let left_out = platforms.is_empty() && world.knobs.too_large > 0;
     let failed =
-        world.ledger.children_of(uid).any(|child| child.end.as_ref().is_none_or(|end| end.status != "True"));
+        world.ledger.children_of(uid).any(|child| child.end.as_ref().is_some_and(|end| end.status != "True"));
     let namesake = |uid: &str| {
         let others = world.ledger.runs.iter().any(|(other, record)| other != uid && record.name == plan.name);
         others || !world.ledger.strangers.is_empty()
