@@ -18,6 +18,8 @@ use crate::api::tekton::{Condition, CustomRunStatus, ParamValue};
 
 /// The longest that one platform's message may be in the line of the run; `extraFields` has it whole.
 const LONGEST: usize = 300;
+/// What a run says whose status the server does not take.
+const TOO_LARGE: &str = "the run's status is larger than the API server takes";
 
 /// What the `Succeeded` condition says of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,44 +129,62 @@ pub fn line(platforms: &[PlatformStatus], index: Option<&TaskStatus>, cause: &st
 
 /// What is left of a status that the server does not take because of its size; nothing, if nothing is left to leave out.
 ///
-/// Of a run under way it is what the run was accepted as, where its platforms are, and that it comes to its end: its children are still to be
-/// stopped and waited for. Of one that has ended it is the verdict.
+/// First the platforms go without their tasks, and of a run under way it says that it comes to its end: its children are still to be stopped
+/// and waited for. If that is too much as well, it is the verdict.
 pub fn smaller(status: &CustomRunStatus, words: &str, now: Timestamp) -> Option<CustomRunStatus> {
-    let why = format!(
-        "the run's status is larger than the API server takes ({words}); have the tasks write less, or build for fewer platforms in one run"
-    );
+    let why =
+        format!("{TOO_LARGE} ({words}); have the tasks write less, or build for fewer platforms in one run");
     let extra = ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
-    let mut small =
-        CustomRunStatus { results: Vec::new(), extra_fields: Value::Null, ..CustomRunStatus::clone(status) };
-    let has_ended = cleanup::is_finished(status);
-    if !has_ended && extra.platforms.iter().any(|platform| !platform.tasks.is_empty()) {
-        let ending = extra
-            .ending
-            .unwrap_or(Ending { reason: Reason::ResultsTooLarge.as_str().to_owned(), message: why });
-        let without_tasks = |platform: PlatformStatus| PlatformStatus {
-            tasks: Vec::new(),
-            message: cut(&platform.message).into_owned(),
-            ..platform
-        };
-        let platforms: Vec<PlatformStatus> = extra.platforms.into_iter().map(without_tasks).collect();
-        let index = extra.index.map(|index| TaskStatus { results: Vec::new(), ..index });
-        let message = coming_to_its_end(&ending, &line(&platforms, index.as_ref(), &ending.message));
-        let extra = ExtraFields { platforms, index, ending: Some(ending), ..extra };
-        set(&mut small, Verdict::Unknown, Reason::Running.as_str(), message, now);
+    let mut small = CustomRunStatus { results: Vec::new(), extra_fields: Value::Null, ..status.clone() };
+    if extra.platforms.iter().any(|platform| !platform.tasks.is_empty()) {
+        let mut extra = without_tasks(extra);
+        if cleanup::is_finished(status) {
+            end_without(&mut small, &why, now);
+        } else {
+            let reason = Reason::ResultsTooLarge.as_str().to_owned();
+            let ending = extra.ending.get_or_insert(Ending { reason, message: why });
+            let line = line(&extra.platforms, extra.index.as_ref(), &ending.message);
+            let message = coming_to_its_end(ending, &line);
+            set(&mut small, Verdict::Unknown, Reason::Running.as_str(), message, now);
+        }
         return Some(NewStatus { visible: small, extra }.written());
     }
     if status.results.is_empty() && status.extra_fields.is_null() {
         return None;
     }
-    match Condition::succeeded(&status.conditions).filter(|condition| condition.status == "False") {
-        // Why it failed stays the reason: Tekton counts a run as cancelled by it.
-        Some(condition) if has_ended => {
-            let (reason, message) = (condition.reason.clone(), format!("{}; {why}", condition.message));
-            set(&mut small, Verdict::False, &reason, message, now);
-        }
-        _ => set(&mut small, Verdict::False, Reason::ResultsTooLarge.as_str(), why, now),
-    }
+    end_without(&mut small, &why, now);
     Some(small)
+}
+
+/// What a run was accepted as and where its platforms are, without their tasks.
+fn without_tasks(extra: ExtraFields) -> ExtraFields {
+    let alone = |platform: PlatformStatus| PlatformStatus {
+        tasks: Vec::new(),
+        message: cut(&platform.message).into_owned(),
+        ..platform
+    };
+    ExtraFields {
+        platforms: extra.platforms.into_iter().map(alone).collect(),
+        index: extra.index.map(|index| TaskStatus { results: Vec::new(), ..index }),
+        ..extra
+    }
+}
+
+/// The verdict of a run that does not tell all.
+fn end_without(status: &mut CustomRunStatus, why: &str, now: Timestamp) {
+    let too_large = |message| (Reason::ResultsTooLarge.as_str().to_owned(), message);
+    let (reason, message) = match Condition::succeeded(&status.conditions) {
+        // Why it failed stays the reason: Tekton counts a run as cancelled by it.
+        Some(Condition { status, reason, message, .. }) if status == "False" => {
+            let told = message.contains(TOO_LARGE);
+            (reason.clone(), if told { message.clone() } else { format!("{message}; {why}") })
+        }
+        Some(Condition { status, message, .. }) if status == "True" => {
+            too_large(format!("{why} ({message})"))
+        }
+        _ => too_large(why.to_owned()),
+    };
+    set(status, Verdict::False, &reason, message, now);
 }
 
 /// The line of a run whose end has a cause and that still waits for its children.
@@ -258,22 +278,33 @@ mod tests {
         // Where even that is too much, nothing can be waited for.
         let least = smaller(&small).unwrap();
         assert_eq!((told(&least).0, told(&least).1), ("False", "ResultsTooLarge"));
+        assert!(told(&least).2.starts_with("the run's status is larger"), "{}", told(&least).2);
         assert_eq!((&least.extra_fields, least.completion_time.is_some()), (&Value::Null, true));
         assert_eq!(smaller(&least), None);
     }
 
     #[test]
-    fn of_a_status_that_is_too_large_a_run_that_has_ended_keeps_the_verdict() {
-        for (verdict, reason, wanted) in [
-            (Verdict::True, "Succeeded", "ResultsTooLarge"),
-            (Verdict::False, "CustomRunCancelled", "CustomRunCancelled"),
+    fn of_a_status_that_is_too_large_a_run_that_has_ended_keeps_its_platforms_and_then_the_verdict() {
+        let told_once =
+            |message: &str| message.matches("larger than the API server takes (too large)").count() == 1;
+        for (verdict, reason, wanted, end) in [
+            (Verdict::True, "Succeeded", "ResultsTooLarge", "(why)"),
+            (Verdict::False, "CustomRunCancelled", "CustomRunCancelled", "in one run"),
         ] {
-            let small = smaller(&large(verdict, reason), "too large", Timestamp::UNIX_EPOCH).unwrap();
+            let smaller = |status: &CustomRunStatus| smaller(status, "too large", Timestamp::UNIX_EPOCH);
+            let small = smaller(&large(verdict, reason)).unwrap();
             let (status, reason, message) = told(&small);
             assert_eq!((status, reason), ("False", wanted));
-            assert!(message.contains("larger than the API server takes (too large)"), "{message}");
+            assert!(told_once(message) && message.ends_with(end), "{message}");
             assert_eq!(message.starts_with("why; "), wanted == "CustomRunCancelled");
-            assert_eq!((small.results.len(), &small.extra_fields), (0, &Value::Null));
+            assert!(small.results.is_empty());
+            let extra = ExtraFields::deserialize(&small.extra_fields).unwrap();
+            assert_eq!((extra.platforms[0].phase, extra.platforms[0].tasks.len()), (Phase::Running, 0));
+            assert_eq!((extra.plan.is_some(), extra.ending), (true, None));
+
+            let least = smaller(&small).unwrap();
+            assert_eq!(told(&least), told(&small), "what is told already is not told again");
+            assert_eq!((&least.extra_fields, smaller(&least)), (&Value::Null, None));
         }
     }
 

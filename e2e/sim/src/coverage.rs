@@ -118,6 +118,8 @@ points! {
         FailedRun = "a run failed",
         CancelledRun = "a run was cancelled",
         TooLargeUnderWay = "the status of a run under way was too large, and its children were stopped first",
+        TooLargeAtTheEnd = "the status of a run that had ended was too large: its platforms stayed, without their tasks",
+        OnlyTheVerdict = "that was too large as well, and the verdict alone stayed",
         TimedOutRun = "a run ran into its timeout",
         RefusedRun = "a run was refused",
         IndexMade = "an index was asked for",

@@ -67,12 +67,8 @@ async fn results_up_to_what_an_object_takes() {
         namespace.children_until(run, 4).await;
         let status = wrote(bytes);
         until(&format!("{run} to end"), Duration::from_mins(2), || async {
-            // Tekton, which has just begun with a child, may write over it what it thinks of it.
             for child in namespace.children(run).await {
-                if child["status"]["podName"].is_string() && succeeded(&child).0 != "True" {
-                    let path = namespace.child_path(&name(&child));
-                    namespace.cluster.patch(&format!("{path}/status"), &status).await;
-                }
+                write(&namespace, &name(&child), &status).await;
             }
             let there = namespace.run(run).await;
             let over = there["status"]["completionTime"].is_string();
@@ -95,26 +91,36 @@ async fn results_up_to_what_an_object_takes() {
     namespace.done().await;
 }
 
-/// A run that is large itself leaves less room for what it tells than archfan counts on: etcd refuses its status. The other child is
-/// stopped first, as at any other end.
-#[tokio::test]
-async fn a_status_that_the_server_refuses_ends_the_run_after_its_children() {
-    let namespace = Namespace::new("refused").await;
-    let mut build = unplaced(2);
+/// A build whose own spec leaves less room for what its run tells than archfan counts on.
+fn large(platforms: usize) -> Value {
+    let mut build = unplaced(platforms);
     build["taskRunSpecs"] = json!([{
         "platform": "linux/ppc64le",
         "podTemplate": {"env": [{"name": "OF_ANOTHER_PLATFORM", "value": "x".repeat(900_000)}]},
     }]);
-    namespace.create(&embedded("run", &build)).await;
+    build
+}
+
+/// Writes this into the status of a child. Tekton, which has just begun with it, may write over it what it thinks of it, so it is done until
+/// the child has it.
+async fn write(namespace: &Namespace, child: &str, status: &Value) {
+    let path = namespace.child_path(child);
+    let there = namespace.cluster.get(&path).await.unwrap_or_default();
+    if there["status"]["podName"].is_string() && succeeded(&there).0 != "True" {
+        namespace.cluster.patch(&format!("{path}/status"), status).await;
+    }
+}
+
+/// etcd refuses the status of a run under way. The other child is stopped first, as at any other end.
+#[tokio::test]
+async fn a_status_that_the_server_refuses_ends_the_run_after_its_children() {
+    let namespace = Namespace::new("refused").await;
+    namespace.create(&embedded("run", &large(2))).await;
     let children = namespace.children_until("run", 2).await;
     let (first, second) = (&name(&children[0]), &name(&children[1]));
     let status = wrote(800_000);
     let stopped = until("the other child to be stopped", Duration::from_mins(2), || async {
-        // Tekton, which has just begun with the child, may write over it what it thinks of it.
-        let child = namespace.cluster.get(&namespace.child_path(first)).await.unwrap_or_default();
-        if child["status"]["podName"].is_string() && succeeded(&child).0 != "True" {
-            namespace.cluster.patch(&format!("{}/status", namespace.child_path(first)), &status).await;
-        }
+        write(&namespace, first, &status).await;
         let other = namespace.cluster.get(&namespace.child_path(second)).await.unwrap_or_default();
         if other["spec"]["status"] == "TaskRunCancelled" { Ok(other) } else { Err(other["status"].clone()) }
     })
@@ -128,5 +134,36 @@ async fn a_status_that_the_server_refuses_ends_the_run_after_its_children() {
     assert_eq!(succeeded(&other).0, "False", "the run is over before its child");
     let told = namespace.event("run", "Warning", "ResultsTooLarge").await;
     assert!(message.starts_with(told.trim_end_matches('…')), "{told}\n{message}");
+    namespace.done().await;
+}
+
+/// etcd refuses the status with which a run ends. What became of its platforms is still told, and its children go when their time has come.
+#[tokio::test]
+async fn a_run_whose_last_status_the_server_refuses_keeps_its_platforms() {
+    let namespace = Namespace::new("refused-at-the-end").await;
+    let mut build = large(1);
+    build["strategy"] = json!({"ttlSecondsAfterFinished": 3});
+    namespace.create(&embedded("run", &build)).await;
+    let child = &name(&namespace.children_until("run", 1).await[0]);
+    let status = wrote(400_000);
+    let run = until("the run to end", Duration::from_mins(2), || async {
+        write(&namespace, child, &status).await;
+        let there = namespace.run("run").await;
+        if there["status"]["completionTime"].is_string() { Ok(there) } else { Err(there["status"].clone()) }
+    })
+    .await;
+    let (status, reason, message) = succeeded(&run);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ResultsTooLarge"), "{message}");
+    assert!(message.contains("linux/arm64/v8.0 succeeded"), "{message}");
+    assert_eq!(run["status"].get("results"), None);
+    let platform = &run["status"]["extraFields"]["platforms"][0];
+    assert_eq!((&platform["phase"], &platform["tasks"]), (&json!("Succeeded"), &json!([])));
+    namespace.event("run", "Normal", "Built").await;
+    namespace.event("run", "Warning", "ResultsTooLarge").await;
+    until("the child to be removed", Duration::from_secs(30), || async {
+        let left = namespace.children("run").await.len();
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
     namespace.done().await;
 }

@@ -378,9 +378,24 @@ async fn a_status_that_is_too_large_is_told_in_few_words() {
     context.api.fail("status r", too_large());
     assert_eq!(look(&context).await, Outcome::Done(None));
     assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
-    assert_eq!(context.api.told(), ["Started", "ResultsTooLarge"]);
+    assert_eq!(context.api.told(), ["Started", "Built", "Built", "ResultsTooLarge"]);
     let cached = context.cache.run(&key()).unwrap();
     assert_eq!(cached.metadata.resource_version, context.api.run("r").metadata.resource_version);
+    let platforms = |context: &Context<Server>| {
+        let status = context.api.run("r").status.clone().unwrap_or_default();
+        status.extra_fields["platforms"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(platforms(&context), 2, "what became of them is still told");
+
+    let context = fresh();
+    look(&context).await;
+    end_all(&context, "True", "Succeeded");
+    context.api.fail("status r", too_large());
+    context.api.fail("status r", too_large());
+    assert_eq!(look(&context).await, Outcome::Done(None));
+    assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
+    assert_eq!(context.api.told(), ["Started", "Built", "Built", "ResultsTooLarge"]);
+    assert_eq!(platforms(&context), 0);
 
     // A run whose children are at work does not end before they have.
     let context = fresh();

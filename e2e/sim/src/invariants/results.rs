@@ -43,7 +43,11 @@ pub(super) fn check(
     }
     let (status, reason) = crate::ledger::verdict(run);
     if reported.is_empty() {
+        // Of a status that the server does not take, the results and the tasks are left out.
+        let left_out =
+            world.knobs.too_large > 0 && platforms.iter().all(|platform| platform.tasks.is_empty());
         let unread = platforms.is_empty()
+            || left_out
             || matches!(reason, "SpecChanged" | "ResultsTooLarge" | "CustomRunCancelled" | "ClaimNotFound")
             || world.ledger.runs.get(uid).is_some_and(|record| record.edited)
             || is_refusal(reason);

@@ -46,6 +46,11 @@ pub fn on_status(world: &mut World, before: &Arc<CustomRun>, after: &Arc<CustomR
     if super::is_too_large(after) {
         world.coverage.meet(Point::TooLargeUnderWay);
     }
+    if is_finished(&new) && new.extra_fields.is_null() {
+        world.coverage.meet(Point::OnlyTheVerdict);
+    } else if is_finished(&new) && !now.is_empty() && now.iter().all(|platform| platform.tasks.is_empty()) {
+        world.coverage.meet(Point::TooLargeAtTheEnd);
+    }
     if is_finished(&new) {
         ended(world, &uid, before, after, &now)?;
     }

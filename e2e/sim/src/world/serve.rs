@@ -206,10 +206,8 @@ impl World {
                 ..TektonConfig::default()
             })),
             Ask::WriteStatus(run, status) => {
-                if self.part == Part::Anything
-                    && takes_room(status)
-                    && self.tape.on(Channel::Fault).permille(self.knobs.too_large)
-                {
+                let odds = too_large(status, self.knobs.too_large);
+                if self.part == Part::Anything && self.tape.on(Channel::Fault).permille(odds) {
                     self.ledger.troubles += 1;
                     return Err(ApiError::TooLarge("etcdserver: request is too large".to_owned()));
                 }
@@ -325,9 +323,15 @@ impl World {
     }
 }
 
-/// Whether a status has what makes it large: the tasks of its platforms.
-fn takes_room(status: &CustomRunStatus) -> bool {
+/// How likely it is that the server does not take a status because of its size, in thousandths: not without what makes it large, the tasks of
+/// its platforms, or of a run that has ended the platforms, where the server has refused more already. (Of one under way a server that takes
+/// no platform either leaves nothing to remember its children by.)
+fn too_large(status: &CustomRunStatus, odds: u32) -> u32 {
     let platforms = status.extra_fields.get("platforms").and_then(|platforms| platforms.as_array());
     let has_tasks = |platform: &Value| platform["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty());
-    platforms.is_some_and(|platforms| platforms.iter().any(has_tasks))
+    match platforms {
+        Some(platforms) if platforms.iter().any(has_tasks) => odds,
+        Some(platforms) if !platforms.is_empty() && status.completion_time.is_some() => odds * 8,
+        _ => 0,
+    }
 }
