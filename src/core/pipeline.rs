@@ -141,21 +141,22 @@ fn workspaces(task: &Value, pipeline_run: &Value, templates: &mut BTreeMap<Strin
             let wanted = Some(text(workspace, "/workspace")).filter(|name| !name.is_empty()).unwrap_or(name);
             let bound =
                 list(pipeline_run, "/spec/workspaces").find(|bound| text(bound, "/name") == wanted)?;
-            let mut binding = bound.clone();
-            binding["name"] = name.into();
+            // Something else than a binding binds nothing; Tekton would refuse it.
+            let mut binding = bound.as_object()?.clone();
+            binding.insert("name".into(), name.into());
             let folders = [text(bound, "/subPath"), text(workspace, "/subPath")];
             let sub_path =
                 folders.iter().filter(|folder| !folder.is_empty()).copied().collect::<Vec<_>>().join("/");
             if !sub_path.is_empty() {
-                binding["subPath"] = sub_path.into();
+                binding.insert("subPath".into(), sub_path.into());
             }
-            if let Some(template) = binding.as_object_mut().and_then(|b| b.remove("volumeClaimTemplate")) {
+            if let Some(template) = binding.remove("volumeClaimTemplate") {
                 // Tekton's own name for it holds a digest of the run's uid, which there is not yet.
                 let claim = child_name(text(pipeline_run, "/metadata/name"), &format!("-{wanted}"));
-                binding["persistentVolumeClaim"] = json!({"claimName": claim});
+                binding.insert("persistentVolumeClaim".into(), json!({"claimName": claim}));
                 templates.insert(claim, template);
             }
-            Some(binding)
+            Some(Value::Object(binding))
         })
         .collect()
 }
@@ -289,5 +290,16 @@ mod tests {
         );
         assert_eq!(last["metadata"]["labels"]["tekton.dev/memberOf"], "finally");
         assert_eq!(last["spec"]["serviceAccountName"], "default-account");
+    }
+    /// Documents are as their author has typed them so far.
+    #[test]
+    fn what_is_no_binding_binds_nothing() {
+        let build = json!({"name": "build", "taskRef": {"apiVersion": "archfan.dev/v1alpha1", "kind": "MultiArchBuild", "name": "b"},
+            "workspaces": [{}, "shared", {"name": "source", "workspace": "shared"}]});
+        let spec = json!({"tasks": [build]});
+        let run = json!({"metadata": {"name": "app"}, "spec": {"workspaces": ["shared", {"name": "shared", "emptyDir": {}}]}});
+        let tasks = custom_runs(None, &spec, &run);
+        let made = serde_json::to_value(&tasks[0].run).unwrap();
+        assert_eq!(made["spec"]["workspaces"], json!([{"name": "source", "emptyDir": {}}]));
     }
 }
