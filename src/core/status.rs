@@ -240,8 +240,14 @@ mod tests {
             platforms: vec![PlatformStatus {
                 tasks: vec![TaskStatus::default()],
                 phase: Phase::Running,
+                message: "m".repeat(2 * LONGEST),
                 ..PlatformStatus::default()
             }],
+            index: Some(TaskStatus {
+                name: "index".into(),
+                results: vec![TaskRunResult::default()],
+                ..TaskStatus::default()
+            }),
             ..ExtraFields::default()
         };
         let results = vec![RunResult { name: "x".into(), value: "y".repeat(100) }];
@@ -266,6 +272,8 @@ mod tests {
         assert_eq!((small.results.len(), &small.completion_time), (0, &None));
         let extra = ExtraFields::deserialize(&small.extra_fields).unwrap();
         assert_eq!((extra.platforms[0].phase, extra.platforms[0].tasks.len()), (Phase::Running, 0));
+        assert_eq!(extra.platforms[0].message, format!("{}…", "m".repeat(LONGEST)));
+        assert_eq!(extra.index, Some(TaskStatus { name: "index".into(), ..TaskStatus::default() }));
         assert!(extra.plan.is_some());
         assert_eq!(extra.ending.unwrap().reason, "ResultsTooLarge");
 
@@ -278,7 +286,8 @@ mod tests {
         // Where even that is too much, nothing can be waited for.
         let least = smaller(&small).unwrap();
         assert_eq!((told(&least).0, told(&least).1), ("False", "ResultsTooLarge"));
-        assert!(told(&least).2.starts_with("the run's status is larger"), "{}", told(&least).2);
+        let message = told(&least).2;
+        assert!(message.starts_with("the run's status") && message.ends_with("in one run"), "{message}");
         assert_eq!((&least.extra_fields, least.completion_time.is_some()), (&Value::Null, true));
         assert_eq!(smaller(&least), None);
     }
