@@ -3,6 +3,7 @@
 use crate::api::status::{ExtraFields, Phase, PlatformStatus};
 use crate::api::tekton::{Condition, CustomRunStatus};
 
+use super::cleanup::is_finished;
 use super::problem::Reason;
 
 /// An event about a run.
@@ -59,8 +60,22 @@ pub fn between(
     events
 }
 
+/// The same where another status was written than was planned, and the run has ended with it: it ends in other words, or at all.
+pub fn of_another_end(
+    mut events: Vec<Event>,
+    planned: &CustomRunStatus,
+    written: &CustomRunStatus,
+) -> Vec<Event> {
+    if is_finished(planned) {
+        // The end is told last.
+        events.pop();
+    }
+    events.extend(of_the_end(written));
+    events
+}
+
 /// What is to be told of a run that has ended.
-pub fn of_the_end(status: &CustomRunStatus) -> Option<Event> {
+fn of_the_end(status: &CustomRunStatus) -> Option<Event> {
     let condition = Condition::succeeded(&status.conditions)?;
     Some(Event {
         about: String::new(),

@@ -291,6 +291,7 @@ mod tests {
         assert_eq!(last["metadata"]["labels"]["tekton.dev/memberOf"], "finally");
         assert_eq!(last["spec"]["serviceAccountName"], "default-account");
     }
+
     /// Documents are as their author has typed them so far.
     #[test]
     fn what_is_no_binding_binds_nothing() {

@@ -181,11 +181,7 @@ async fn write<A: Api>(
             return Err(ApiError::TooLarge(refused));
         };
         if is_finished(&small) {
-            // The end is another than was planned, and it is what is told last; what has happened before it is not.
-            if is_finished(&status) {
-                planned.events.pop();
-            }
-            planned.events.extend(events::of_the_end(&small));
+            planned.events = events::of_another_end(std::mem::take(&mut planned.events), &status, &small);
         } else {
             // What has happened is told once it can be written down.
             planned.events.clear();

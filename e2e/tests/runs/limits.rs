@@ -101,8 +101,8 @@ fn large(platforms: usize) -> Value {
     build
 }
 
-/// Writes this into the status of a child. Tekton, which has just begun with it, may write over it what it thinks of it, so it is done until
-/// the child has it.
+/// Writes this into the status of a child, if that has a pod and has not succeeded. Tekton, which has just begun with it, may write over it
+/// what it thinks of it, so this is called until what it is written for has happened.
 async fn write(namespace: &Namespace, child: &str, status: &Value) {
     let path = namespace.child_path(child);
     let there = namespace.cluster.get(&path).await.unwrap_or_default();

@@ -72,8 +72,7 @@ pub(super) fn of_end(
         return Vec::new();
     }
     let read = |status: &CustomRunStatus| ExtraFields::deserialize(&status.extra_fields).unwrap_or_default();
-    // The last status of a run whose status grew too large has nothing of this.
-    let extra = if new.extra_fields.is_null() { read(old) } else { read(new) };
+    let extra = whole(read(old), read(new), new.extra_fields.is_null());
     let context = extra
         .plan
         .as_ref()
@@ -97,6 +96,21 @@ pub(super) fn of_end(
     }
     all.insert(0, run);
     all
+}
+
+/// What a run's last status tells, with what the one before told of the tasks where the last leaves them out: the API server refuses a status
+/// that is too large, and then goes without its tasks, or without anything.
+fn whole(was: ExtraFields, mut is: ExtraFields, nothing: bool) -> ExtraFields {
+    if nothing {
+        return was;
+    }
+    for before in was.platforms {
+        let same = is.platforms.iter_mut().find(|platform| platform.platform == before.platform);
+        if let Some(platform) = same.filter(|platform| platform.tasks.is_empty()) {
+            platform.tasks = before.tasks;
+        }
+    }
+    is
 }
 
 fn of_run(

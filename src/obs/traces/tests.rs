@@ -291,6 +291,25 @@ async fn a_run_becomes_a_tree_beneath_its_pipeline_run() {
     has(&metrics, "dropped", 0);
 }
 
+/// Of a last status that the API server refuses because of its size, the tasks are left out, or all of it.
+#[test]
+fn a_last_status_that_was_too_large_takes_no_span_away() {
+    let [before, after] = ended("uid", "01");
+    let whole = spans::of_end(&before, &after, pod);
+    let left = |change: fn(&mut Value)| {
+        let mut after = after.clone();
+        change(&mut after.status.as_mut().unwrap().extra_fields);
+        spans::of_end(&before, &after, pod)
+    };
+    let without_tasks = left(|extra| {
+        for platform in extra["platforms"].as_array_mut().unwrap() {
+            platform["tasks"] = json!([]);
+        }
+    });
+    assert_eq!((whole.len(), without_tasks), (8, whole.clone()));
+    assert_eq!(left(|extra| *extra = Value::Null), whole);
+}
+
 #[tokio::test]
 async fn another_controller_gives_the_same_spans_and_an_unrecorded_trace_gives_none() {
     let mut documents = Vec::new();

@@ -323,9 +323,9 @@ impl World {
     }
 }
 
-/// How likely it is that the server does not take a status because of its size, in thousandths: not without what makes it large, the tasks of
-/// its platforms, or of a run that has ended the platforms, where the server has refused more already. (Of one under way a server that takes
-/// no platform either leaves nothing to remember its children by.)
+/// How likely it is that the server does not take a status because of its size, in thousandths. `odds` is that of one with tasks. One without
+/// them is refused only of a run that has ended, mostly after the server has refused more, and so more often, or too few schedules would meet
+/// it; of a run under way nothing would be left to remember its children by.
 fn too_large(status: &CustomRunStatus, odds: u32) -> u32 {
     let platforms = status.extra_fields.get("platforms").and_then(|platforms| platforms.as_array());
     let has_tasks = |platform: &Value| platform["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty());
