@@ -402,9 +402,8 @@ impl Inner {
 
     fn put_pod(&mut self, mut pod: Arc<Pod>) -> Option<Key> {
         let key = key(&pod.metadata);
-        if pod.metadata.managed_fields.is_some() || pod.metadata.annotations.is_some() {
-            let meta = &mut Arc::make_mut(&mut pod).metadata;
-            (meta.managed_fields, meta.annotations) = (None, None);
+        if pod.metadata.annotations.is_some() {
+            Arc::make_mut(&mut pod).metadata.annotations = None;
         }
         let (task_run, run) = (task_run_of(&pod)?, run_of_pod(&pod)?);
         self.pods_of.entry(task_run).or_default().insert(key.name.clone(), key.clone());

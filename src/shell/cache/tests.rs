@@ -195,6 +195,17 @@ fn the_pod_of_the_current_attempt_is_chosen() {
     assert!(cache.pod_of(&child).is_none());
 }
 
+/// Tekton copies all that a TaskRun is annotated with to its pod, and nothing is decided by it.
+#[test]
+fn a_pod_is_kept_without_its_annotations() {
+    let cache = Cache::default();
+    cache.children_changed(Change::Applied(Arc::new(child("a-1", "a", 1))));
+    let mut pod = pod("p", "a-1", "2026-01-01T00:00:00Z");
+    pod.metadata.annotations = Some([("note".to_owned(), "long".to_owned())].into());
+    cache.pods_changed(Change::Applied(Arc::new(pod)));
+    assert_eq!(cache.pod_of(&child("a-1", "a", 1)).unwrap().metadata.annotations, None);
+}
+
 #[test]
 fn notes_are_kept_for_our_pods_only() {
     let cache = Cache::default();

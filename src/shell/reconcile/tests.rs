@@ -5,6 +5,8 @@ use crate::api::tekton::Condition;
 use crate::shell::cache::Change;
 use crate::shell::fake::{Fault, Server, child, ended, run};
 
+mod too_large;
+
 const AMD: &str = "r-linux-amd64";
 const ARM: &str = "r-linux-arm64";
 
@@ -156,18 +158,20 @@ async fn a_name_is_taken_only_if_the_run_is_still_there() {
 /// An earlier run of this name has left its children, and the garbage collector has not come yet.
 #[tokio::test]
 async fn what_an_earlier_run_has_left_makes_room_in_one_look() {
-    let context = fresh();
-    for name in [AMD, ARM] {
-        context.api.put_child(&child(name, &format!("old-{name}"), "earlier"));
+    for left in [&[AMD, ARM][..], &[ARM]] {
+        let context = fresh();
+        for name in left {
+            context.api.put_child(&child(name, &format!("old-{name}"), "earlier"));
+        }
+        assert!(matches!(look(&context).await, Outcome::Done(Some(_))));
+        let asked = context.api.asked();
+        let deleted: Vec<&String> = asked.iter().filter(|call| call.starts_with("delete ")).collect();
+        assert_eq!(deleted.len(), left.len(), "{asked:?}");
+        let there = context.api.children();
+        let ours = |child: &TaskRun| child.metadata.owner_references.as_ref().unwrap()[0].uid == "u";
+        assert_eq!((there.len(), there.iter().all(ours)), (2, true), "{asked:?}");
+        assert_eq!(verdict(&context).0, "Unknown");
     }
-    assert!(matches!(look(&context).await, Outcome::Done(Some(_))));
-    let asked = context.api.asked();
-    let deleted: Vec<&String> = asked.iter().filter(|call| call.starts_with("delete ")).collect();
-    assert_eq!(deleted.len(), 2, "{asked:?}");
-    let there = context.api.children();
-    let ours = |child: &TaskRun| child.metadata.owner_references.as_ref().unwrap()[0].uid == "u";
-    assert_eq!((there.len(), there.iter().all(ours)), (2, true), "{asked:?}");
-    assert_eq!(verdict(&context).0, "Unknown");
 }
 
 #[tokio::test]
@@ -367,69 +371,6 @@ async fn refusals_are_told_from_troubles() {
     ] {
         assert_eq!(name(error.clone()), wanted, "{error:?}");
     }
-}
-
-#[tokio::test]
-async fn a_status_that_is_too_large_is_told_in_few_words() {
-    let too_large = || Fault::Before(ApiError::TooLarge("request is too large".into()));
-    let context = fresh();
-    look(&context).await;
-    end_all(&context, "True", "Succeeded");
-    context.api.fail("status r", too_large());
-    assert_eq!(look(&context).await, Outcome::Done(None));
-    assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
-    assert_eq!(context.api.told(), ["Started", "Built", "Built", "ResultsTooLarge"]);
-    let cached = context.cache.run(&key()).unwrap();
-    assert_eq!(cached.metadata.resource_version, context.api.run("r").metadata.resource_version);
-    let platforms = |context: &Context<Server>| {
-        let status = context.api.run("r").status.clone().unwrap_or_default();
-        status.extra_fields["platforms"].as_array().map_or(0, Vec::len)
-    };
-    assert_eq!(platforms(&context), 2, "what became of them is still told");
-
-    let context = fresh();
-    look(&context).await;
-    end_all(&context, "True", "Succeeded");
-    context.api.fail("status r", too_large());
-    context.api.fail("status r", too_large());
-    assert_eq!(look(&context).await, Outcome::Done(None));
-    assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
-    assert_eq!(context.api.told(), ["Started", "Built", "Built", "ResultsTooLarge"]);
-    assert_eq!(platforms(&context), 0);
-
-    // A run whose children are at work does not end before they have.
-    let context = fresh();
-    look(&context).await;
-    context.api.fail("status r", too_large());
-    end_one(&context, ARM, "True", "Succeeded");
-    assert_eq!(look(&context).await, Outcome::Done(Some(Duration::ZERO)));
-    assert_eq!(verdict(&context), ("Unknown".into(), "Running".into()));
-    context.api.asked();
-    look(&context).await;
-    let asked = context.api.asked();
-    assert!(asked.starts_with(&["cancel r-linux-amd64".to_owned()]), "{asked:?}");
-    end_one(&context, AMD, "False", "TaskRunCancelled");
-    look(&context).await;
-    assert_eq!(verdict(&context), ("False".into(), "ResultsTooLarge".into()));
-
-    // What the server has already is not written again.
-    let context = fresh();
-    look(&context).await;
-    context.api.fail("status r", too_large());
-    end_one(&context, ARM, "True", "Succeeded");
-    look(&context).await;
-    let before = context.api.run("r").metadata.resource_version;
-    context.api.fail("status r", too_large());
-    assert!(matches!(look(&context).await, Outcome::Done(Some(again)) if !again.is_zero()));
-    assert_eq!(context.api.run("r").metadata.resource_version, before);
-
-    let context = fresh();
-    look(&context).await;
-    end_all(&context, "True", "Succeeded");
-    context.api.fail("status r", too_large());
-    context.api.fail("status r", Fault::After(away()));
-    assert_eq!(look(&context).await, Outcome::Retry { after: None, why: away() });
-    assert!(context.cache.is_doubted(&key()), "it may have been written");
 }
 
 #[tokio::test]
