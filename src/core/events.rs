@@ -60,7 +60,8 @@ pub fn between(
     events
 }
 
-/// The same where another status was written than was planned, and the run has ended with it: it ends in other words, or at all.
+/// What is to be told where a run has ended with another status than was planned: the planned events, with the end that was written in the
+/// place of the planned one, if there was one.
 pub fn of_another_end(
     mut events: Vec<Event>,
     planned: &CustomRunStatus,

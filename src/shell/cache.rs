@@ -402,6 +402,7 @@ impl Inner {
 
     fn put_pod(&mut self, mut pod: Arc<Pod>) -> Option<Key> {
         let key = key(&pod.metadata);
+        // Tekton copies all that a TaskRun is annotated with to its pod, and nothing is decided by it.
         if pod.metadata.annotations.is_some() {
             Arc::make_mut(&mut pod).metadata.annotations = None;
         }

@@ -183,7 +183,7 @@ impl Ledger {
 
 /// A run in one line.
 pub fn tell_run(run: &CustomRun) -> String {
-    match run.status.as_ref().and_then(|status| Condition::succeeded(&status.conditions)) {
+    match succeeded(run) {
         None => "no status".to_owned(),
         Some(condition) => format!("{} {}: {}", condition.status, condition.reason, condition.message),
     }
@@ -191,8 +191,14 @@ pub fn tell_run(run: &CustomRun) -> String {
 
 /// The verdict of a run: `Unknown`, `True`, `False`, or nothing yet.
 pub fn verdict(run: &CustomRun) -> (&str, &str) {
-    run.status
-        .as_ref()
-        .and_then(|status| Condition::succeeded(&status.conditions))
-        .map_or(("", ""), |condition| (condition.status.as_str(), condition.reason.as_str()))
+    succeeded(run).map_or(("", ""), |condition| (condition.status.as_str(), condition.reason.as_str()))
+}
+
+/// What a run says to its verdict, or nothing yet.
+pub fn message(run: &CustomRun) -> &str {
+    succeeded(run).map_or("", |condition| &condition.message)
+}
+
+fn succeeded(run: &CustomRun) -> Option<&Condition> {
+    run.status.as_ref().and_then(|status| Condition::succeeded(&status.conditions))
 }

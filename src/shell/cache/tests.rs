@@ -195,7 +195,6 @@ fn the_pod_of_the_current_attempt_is_chosen() {
     assert!(cache.pod_of(&child).is_none());
 }
 
-/// Tekton copies all that a TaskRun is annotated with to its pod, and nothing is decided by it.
 #[test]
 fn a_pod_is_kept_without_its_annotations() {
     let cache = Cache::default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use archfan::api::names::label;
-use archfan::api::tekton::{Condition, CustomRun, ParamValue, TaskRunResult};
+use archfan::api::tekton::{CustomRun, ParamValue, TaskRunResult};
 
 use super::{Check, PlatformView, TaskView, broken, index};
 use crate::ledger::Child;
@@ -46,7 +46,7 @@ pub(super) fn check(
         // Of a status that the server does not take, the results and the tasks are left out, and it says so.
         let left_out = world.knobs.too_large > 0
             && platforms.iter().all(|platform| platform.tasks.is_empty())
-            && message(run).contains("larger than the API server takes");
+            && crate::ledger::message(run).contains("larger than the API server takes");
         let unread = platforms.is_empty()
             || left_out
             || matches!(reason, "SpecChanged" | "ResultsTooLarge" | "CustomRunCancelled" | "ClaimNotFound")
@@ -108,11 +108,6 @@ pub(super) fn check(
 /// Names that children write. A platform's key may be the beginning of another's.
 fn is_result(name: &str) -> bool {
     matches!(name, "IMAGE_DIGEST" | "IMAGE_URL" | "LAYERS")
-}
-
-fn message(run: &CustomRun) -> &str {
-    let conditions = run.status.as_ref().map(|status| status.conditions.as_slice());
-    conditions.and_then(Condition::succeeded).map_or("", |condition| &condition.message)
 }
 
 fn is_refusal(reason: &str) -> bool {

@@ -231,12 +231,7 @@ fn ended(
         return wrong("it was cancelled and does not say so, or the other way round");
     }
     let said = before.spec.status_message.as_deref().unwrap_or_default();
-    let message = after
-        .status
-        .as_ref()
-        .and_then(|status| Condition::succeeded(&status.conditions))
-        .map(|c| c.message.clone());
-    if reason == "CustomRunCancelled" && !message.unwrap_or_default().starts_with(said) {
+    if reason == "CustomRunCancelled" && !crate::ledger::message(after).starts_with(said) {
         return wrong("it was cancelled and does not say what Tekton said");
     }
     let Some(record) = world.ledger.runs.get(uid) else { return Ok(()) };
